@@ -1,0 +1,36 @@
+"""The engine: user threads, parking and waking, deadlines, and the loop that runs them.
+
+It knows nothing of `threading`'s API; that is `greenthreads`, over it. The chapters, in the order to read them:
+`task` (what a thread is to the engine, and its states), `continuation` (the stacks that threads run on), `loop` (who
+runs next), `timers` and `clock`, `waitqueue` (how threads wait), `kernel` (kernel threads in the same queues),
+`deadlock`, `signals`, `fork`, `observers`, `control`.
+"""
+
+from __future__ import annotations
+
+from scheduler.clock import Clock, MonotonicClock, VirtualClock
+from scheduler.errors import Deadlock, SchedulerBug, SchedulerError, TaskExit
+from scheduler.kernel import current_task
+from scheduler.loop import Scheduler, run_scheduler, sleep, yield_now
+from scheduler.observers import Observer
+from scheduler.task import State, Task
+from scheduler.waitqueue import WaitQueue
+
+__all__ = [
+    "Clock",
+    "Deadlock",
+    "MonotonicClock",
+    "Observer",
+    "Scheduler",
+    "SchedulerBug",
+    "SchedulerError",
+    "State",
+    "Task",
+    "TaskExit",
+    "VirtualClock",
+    "WaitQueue",
+    "current_task",
+    "run_scheduler",
+    "sleep",
+    "yield_now",
+]

@@ -1,0 +1,146 @@
+"""When every thread waits: may anybody still wake one, and if not, the report.
+
+gevent raises whenever its loop has nothing to do, also when a kernel thread or a signal handler was about to wake a
+greenlet. Here the program waits, as threads do, while anybody outside the scheduler could: a live kernel thread, or a
+signal handler that the program installed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from _thread import get_ident
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scheduler.kernel import on_main_kernel_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import FrameType
+
+    from scheduler.task import Task, UserTask
+
+__all__ = ["Waiting", "anybody_outside", "report", "table", "where"]
+
+# As they were when this module was imported: a program may put others in their place.
+_StandardTimer = threading.Timer
+_standard_threads: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
+
+# Tools that keep a thread or a handler beside the program and never wake anything in it.
+_WATCHDOGS = ("pytest_timeout", "execnet", "pydevd", "debugpy", "xdist")
+
+# Kernel threads of our own that only wait for calls, by ident, and the calls that they have not finished yet: an idle
+# worker wakes nobody, but one that has been given a call, and has not run since, will. Dicts for their atomic
+# operations; see greenthreads.kernelpool.
+idle_workers: dict[int, None] = {}
+unfinished_calls: dict[object, None] = {}
+
+_OURS = tuple(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep + p + os.sep
+    for p in ("scheduler", "greenthreads")
+)
+
+
+class Waiting(NamedTuple):
+    """One thread of a deadlock: who waits, for what, who holds that, and where it waits."""
+
+    thread: str
+    what: str
+    holder: str | None
+    file: str
+    line: int
+    function: str
+
+
+def anybody_outside() -> bool:
+    """Whether a kernel thread other than the calling one, or a signal handler, might wake a thread."""
+    if unfinished_calls:
+        return True
+    mine = get_ident()
+    for ident, frame in list(sys._current_frames().items()):
+        if ident != mine and ident not in idle_workers and not _is_watchdog(ident, frame):
+            return True
+    return on_main_kernel_thread() and _has_handler()
+
+
+def _is_watchdog(ident: int, frame: FrameType | None) -> bool:
+    thread = _standard_threads.get(ident)
+    if isinstance(thread, _StandardTimer) and _of_watchdog(thread.function):
+        return True
+    # Whose code it is in now, not who started it: a test that such a tool runs has the tool's frames further out.
+    while frame is not None and _package(frame) in sys.stdlib_module_names:
+        frame = frame.f_back
+    return frame is not None and _package(frame) in _WATCHDOGS
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _of_watchdog(function: Any) -> bool:
+    return str(getattr(function, "__module__", "")).partition(".")[0] in _WATCHDOGS
+
+
+def _has_handler() -> bool:
+    for number in signal.valid_signals():
+        handler = signal.getsignal(number)
+        if not callable(handler) or handler is signal.default_int_handler or isinstance(handler, signal.Handlers):
+            continue
+        # Our own Ctrl-C handler raises in the main thread; that ends the wait, but nobody counts on it.
+        if not getattr(handler, "is_ctrl_c", False) and not _of_watchdog(handler):
+            return True
+    return False
+
+
+def where(task: UserTask) -> tuple[str, int, str]:
+    """File, line and function where a parked task waits: its innermost frame outside of this library."""
+    frame = task.continuation.gr_frame if task.continuation is not None else None
+    innermost = frame
+    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    frame = frame or innermost
+    if frame is None:
+        return "?", 0, "?"
+    return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+
+
+def report(tasks: Iterable[UserTask]) -> list[Waiting]:
+    """Who waits for what. Things waited for are numbered in the order in which they appear."""
+    numbers: dict[int, str] = {}
+    count: dict[str, int] = {}
+    rows = []
+    for task in tasks:
+        reason = task.wait
+        holder: Task | None = None
+        if reason is None:
+            what = "nothing (it was never run)"
+        elif isinstance(reason, str):
+            what = reason
+        else:
+            what, holder, wants = reason.waiting_for(task)
+            if what[:1].isupper():
+                if id(reason) not in numbers:
+                    count[what[0]] = count.get(what[0], 0) + 1
+                    numbers[id(reason)] = f"{what} {what[0]}{count[what[0]]}"
+                what = numbers[id(reason)]
+            what += f" ({wants})" if wants else ""
+        rows.append(Waiting(task.name, what, None if holder is None else _holder(holder), *where(task)))
+    return rows
+
+
+def _holder(holder: Task) -> str:
+    return f"{holder.name!r}, which has ended" if holder.done else repr(holder.name)
+
+
+def table(rows: Sequence[Waiting]) -> str:
+    """The report as text, a line a thread."""
+    count = f"{len(rows)} threads wait" if len(rows) != 1 else "the only thread waits"
+    lines = [f"{count} and nothing can wake {'any of them' if len(rows) != 1 else 'it'}"]
+    names = [repr(row.thread) for row in rows]
+    whats = [f"waits for {row.what}" + (f", held by {row.holder}" if row.holder else "") for row in rows]
+    name_width, what_width = max(map(len, names)), max(map(len, whats))
+    for row, name, what in zip(rows, names, whats, strict=True):
+        lines.append(f"  {name:{name_width}}  {what:{what_width}}  {row.file}:{row.line} in {row.function}")
+    return "\n".join(lines)

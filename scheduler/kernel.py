@@ -1,0 +1,269 @@
+"""Kernel threads as waiters: what lets an ordinary OS thread stand in the same queues as user threads.
+
+A kernel thread gets a record when it first touches a primitive. The record hangs on the thread's main greenlet, where
+`current().task` finds it as fast as it finds a user thread's, and goes when the thread goes.
+
+A blocked kernel thread sleeps on a *bell*, a raw lock made for the one wait: it can't be rung by a wakeup that was
+meant for an earlier one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+
+# By name: a program may put other functions into the module `time` later.
+from _thread import TIMEOUT_MAX, _local, allocate_lock, get_ident, get_native_id
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from scheduler.continuation import current
+from scheduler.errors import SchedulerError
+from scheduler.task import GONE, Task, Waitable, Waiters
+
+if TYPE_CHECKING:
+    from _thread import LockType
+    from collections.abc import Callable
+
+    from scheduler.loop import Scheduler
+
+__all__ = ["KernelTask", "current_task", "here", "on_main_kernel_thread"]
+
+
+class _Here(_local):
+    """What belongs to the calling kernel thread."""
+
+    def __init__(self) -> None:
+        # The scheduler that runs on this kernel thread, if one does.
+        self.scheduler: Scheduler | None = None
+        self.task: KernelTask | None = None
+        # Whatever the layer above wants to go together with the kernel thread.
+        self.life: object = None
+
+
+here = _Here()
+
+# Whose thread runs the signal handlers. In the child of a fork, the one that forked.
+_main_ident = threading.main_thread().ident
+
+
+def on_main_kernel_thread() -> bool:
+    """Whether the calling kernel thread is the one that the interpreter started with."""
+    return get_ident() == _main_ident
+
+
+def _in_child() -> None:
+    global _main_ident
+    _main_ident = get_ident()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
+
+
+class Carrier(Protocol):
+    """The system's thread under one that the layer above started."""
+
+    def join(self) -> None:
+        """Wait until the system is done with it."""
+
+
+class KernelTask(Task):
+    """The record of a kernel thread. `scheduler` is where the user threads that it starts go, if anywhere."""
+
+    __slots__ = ("_bell", "_ident", "_woken", "carrier", "interrupted", "interruptible", "native_id", "scheduler")
+
+    ready = None
+    continuation = None
+    now = staticmethod(monotonic)
+
+    def __init__(
+        self,
+        thread: Any = None,
+        daemon: bool = False,
+        scheduler: Scheduler | None = None,
+        *,
+        ident: int | None = None,
+        native_id: int | None = None,
+    ) -> None:
+        super().__init__(thread, daemon)
+        self.scheduler: Scheduler | None = scheduler
+        self._ident = ident
+        self.native_id = native_id
+        # The system's thread under it, if the layer above started it and nobody has joined it yet.
+        self.carrier: Carrier | None = None
+        self._bell: LockType = _new_bell()
+        self._woken = False
+        # Whether exceptions may be raised in it asynchronously, and whether one has been.
+        self.interruptible = True
+        self.interrupted = False
+
+    @property
+    def name(self) -> str:
+        """The thread's name, for reports."""
+        return str(getattr(self.thread, "name", None) or f"kernel thread {self.ident}")
+
+    @property
+    def ident(self) -> int | None:
+        """See `Task.ident`: the operating system's. None before the thread runs."""
+        return self._ident
+
+    @property
+    def host(self) -> KernelTask:
+        """See `Task.host`."""
+        return self
+
+    def adopt(self) -> None:
+        """Make this the record of the calling kernel thread."""
+        self._ident = get_ident()
+        self.native_id = get_native_id()
+        here.task = self
+        current().task = self
+
+    def park(
+        self,
+        waiters: Waiters | None,
+        reason: Waitable | str,
+        deadline: float | None = None,
+        undo: Callable[[], object] | None = None,
+    ) -> bool:
+        """See `Task.park`. Blocks the kernel thread."""
+        self.waiters = waiters
+        self.wait = reason
+        bell = self._bell
+        try:
+            woken = self._block(bell, waiters, deadline)
+        except BaseException:
+            if waiters is not None and waiters.pop(self, GONE) is GONE:
+                # A signal handler raised, but a waker was first: what it hands over is on the way, and goes back.
+                while not self._woken:
+                    _let_others_run()
+                if undo is not None and self.pending is None:
+                    undo()
+            raise
+        finally:
+            self.wait = self.waiters = None
+            self._woken = False
+            self._bell = _new_bell()
+        exc = self.pending
+        if exc is not None:
+            self.pending = None
+            raise exc
+        return woken
+
+    def _block(self, bell: LockType, waiters: Waiters | None, deadline: float | None) -> bool:
+        while deadline is not None:
+            left = min(deadline - monotonic(), TIMEOUT_MAX)
+            if bell.acquire(True, left if left > 0 else 0):
+                return True
+            if deadline <= monotonic():
+                if waiters is None or waiters.pop(self, GONE) is not GONE:
+                    return False
+                break  # A waker was first: its ring is on the way.
+        bell.acquire()
+        return True
+
+    def give_way(self) -> None:
+        """Let another kernel thread run."""
+        _let_others_run()
+
+    def sleep(self, seconds: float) -> None:
+        """Block the kernel thread for `seconds`."""
+        sleep(seconds)
+
+    def unpark(self) -> None:
+        """See `Task.unpark`."""
+        # `park` makes the next bell as soon as it sees `_woken`, so the ring must go to the one it has now.
+        bell = self._bell
+        self._woken = True
+        bell.release()
+
+    def interrupt(self, exc: BaseException) -> None:
+        """Raise `exc` in the kernel thread.
+
+        At once if it waits on one of our primitives. Else CPython's asynchronous exception: it is raised, as a new
+        instance of its class, when the thread next runs a bytecode, and so not before a blocking call returns.
+        """
+        waiters = self.waiters
+        if waiters is not None and waiters.pop(self, GONE) is not GONE:
+            self.pending = exc
+            self.unpark()
+            return
+        with _interrupting:
+            if self.interruptible and not self.done and self.ident is not None:
+                self.interrupted = True
+                _raise_in(self.ident, type(exc))
+            elif not self.interrupted:
+                # For `admit_interrupts`, if the thread has not got so far; else the thread has ended.
+                self.pending = exc
+
+    def refuse_interrupts(self) -> None:
+        """Have no exception raised asynchronously from now on: not in the first lines, nor in the last.
+
+        Those are the library's own, and must be gone through. Before the thread starts, or from itself. One that was
+        set before may still be raised here; call again then.
+        """
+        self.interruptible = False
+        with _interrupting:
+            if self.interrupted and self.ident is not None:
+                _raise_in(self.ident, None)  # Takes back one that was set and not raised yet.
+
+    def admit_interrupts(self) -> BaseException | None:
+        """Let interrupts come from now on; returns the one that came before, if one did. From the thread itself."""
+        with _interrupting:
+            self.interruptible = True
+            early, self.pending = self.pending, None
+            return early
+
+
+# Held while it is decided whether an asynchronous exception is still in time.
+_interrupting = allocate_lock()
+
+
+def _raise_in(ident: int, kind: type[BaseException] | None) -> None:
+    argument = None if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), argument)
+
+
+def _let_others_run() -> None:
+    # sleep(0) really sleeps since Python 3.11, 75 µs of it.
+    os.sched_yield() if hasattr(os, "sched_yield") else sleep(0)
+
+
+def _new_bell() -> LockType:
+    bell = allocate_lock()
+    bell.acquire()
+    return bell
+
+
+def current_task() -> Task:
+    """The record of the calling thread, of either kind; made now for a kernel thread that had none.
+
+    SchedulerError in a greenlet that the program made inside a scheduler: it is no thread, and can't wait as one.
+    """
+    try:
+        return cast("Task", current().task)
+    except AttributeError:
+        pass
+    if here.scheduler is not None:
+        raise SchedulerError(
+            "this greenlet is not a user thread: inside run_scheduler, only threads may use threading operations"
+        )
+    task = here.task
+    if task is None:
+        task = make_record()
+    task.adopt()
+    return task
+
+
+def _after_fork() -> None:
+    if here.task is not None:
+        here.task.native_id = get_native_id()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+# Makes the record of a kernel thread that has none. The layer above sets its own, which knows of thread objects.
+make_record: Callable[[], KernelTask] = KernelTask

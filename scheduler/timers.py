@@ -1,0 +1,78 @@
+"""Deadlines: a heap of `(deadline, number)` beside a dict of who still waits for each number.
+
+The number is the timer's handle. Setting one pushes on both; cancelling one pops the dict alone. Whoever pops the dict
+owns the expiry, so a timer that was cancelled can't fire and one that fired can't be cancelled.
+
+Numbers grow, so that equal deadlines fire in the order in which they were set.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import Protocol
+
+__all__ = ["Expiring", "Timers"]
+
+
+class Expiring(Protocol):
+    """Whatever can wait for a deadline."""
+
+    def expire(self) -> None:
+        """The deadline has passed. Runs on the scheduler's root: must not block."""
+
+
+class Timers:
+    """The deadlines of one scheduler. Touched only on its own kernel thread."""
+
+    __slots__ = ("_heap", "_next", "_waiting")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int]] = []
+        self._waiting: dict[int, Expiring] = {}
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._waiting
+
+    def add(self, deadline: float, who: Expiring) -> int:
+        """Call `who.expire()` once `deadline` (absolute, on the scheduler's clock) has passed. Returns the handle."""
+        self._next = number = self._next + 1
+        self._waiting[number] = who
+        heappush(self._heap, (deadline, number))
+        return number
+
+    def cancel(self, number: int) -> bool:
+        """Forget a timer; False if it fired or was cancelled before."""
+        if self._waiting.pop(number, None) is None:
+            return False
+        # Rejected: taking the entry out of the heap, O(n). It is skipped when it comes up, and when most of the heap
+        # is stale the heap is made anew: O(1) amortised, and the heap stays within a factor of what waits.
+        if len(self._heap) > 2 * len(self._waiting) + 64:
+            self._heap = [entry for entry in self._heap if entry[1] in self._waiting]
+            heapify(self._heap)
+        return True
+
+    def next_deadline(self) -> float | None:
+        """The earliest deadline that somebody waits for, or None."""
+        heap = self._heap
+        while heap:
+            if heap[0][1] in self._waiting:
+                return heap[0][0]
+            heappop(heap)
+        return None
+
+    def fire(self, now: float) -> None:
+        """Expire all that is due, earliest first, equal deadlines in the order in which they were set."""
+        heap, waiting = self._heap, self._waiting
+        while heap and heap[0][0] <= now:
+            who = waiting.pop(heappop(heap)[1], None)
+            if who is not None:
+                who.expire()
+
+    def clear(self) -> None:
+        """Drop every timer unfired."""
+        self._heap.clear()
+        self._waiting.clear()
