@@ -1,0 +1,233 @@
+"""`Condition`: wait, with a lock open meanwhile, until somebody notifies.
+
+A waiter stands among the waiters before it opens the lock, and `notify` is called with the lock held: so a notification
+given after the state changed finds everybody who looked at the state before.
+
+A woken waiter takes the lock again by itself. Rejected: to move it from here straight into the lock's waiters, which
+saves a switch. A thread's deadline and its interrupts refer to the waiters that it parked in; moved, it would wait for
+a lock under the deadline of a condition, or be out of reach for a report of a deadlock.
+
+**The lock comes back whatever happens.** `with condition:` will release it, so `wait` must not end without it, also
+when it ends by an exception: an interrupt that arrives while the thread waits for the lock is kept until it has it.
+
+Any lock with `acquire` and `release` will do, as in threading. With one that is not ours `wait` can't know whether
+releasing it parks the thread, which would use up the notification; so the waiter there is a lock of its own, as in
+threading's Condition.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from greenthreads._lock import Lock
+from greenthreads._rlock import RLock
+from greenthreads._time import deadline_after
+from scheduler import control
+from scheduler.errors import Deadlock, SchedulerError, TaskExit
+from scheduler.kernel import current_task
+from scheduler.task import GONE, Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scheduler.task import Task
+
+__all__ = ["Condition"]
+
+T = TypeVar("T")
+
+
+class _Ticket:
+    """Stands for a thread among the waiters of a condition whose lock is not ours."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lock.acquire()
+
+    def park(self, waiters: Any, deadline: float | None) -> bool:
+        """Wait until `unpark`; False if `deadline` passed first."""
+        try:
+            if deadline is None:
+                return self._lock.acquire()
+            return self._lock.acquire(timeout=max(0.0, deadline - current_task().now())) or (
+                waiters.pop(self, GONE) is GONE
+            )
+        except BaseException:
+            waiters.pop(self, GONE)
+            raise
+
+    def unpark(self) -> None:
+        """Wake the thread."""
+        self._lock.release()
+
+
+class Condition:
+    """A condition variable, as `threading.Condition`, over `lock` or a new `RLock`.
+
+    Works between user threads of any scheduler and kernel threads. Notifies in the order in which threads came.
+    """
+
+    def __init__(self, lock: Any = None) -> None:
+        if lock is None:
+            lock = RLock()
+        self._lock = lock
+        # As threading has it: the lock's methods become the condition's.
+        self.acquire = lock.acquire
+        self.release = lock.release
+        for name in ("_release_save", "_acquire_restore", "_is_owned"):
+            if hasattr(lock, name):
+                setattr(self, name, getattr(lock, name))
+        self._ours = type(lock) in (Lock, RLock)
+        self._waiters: OrderedDict[Task | _Ticket, None] = OrderedDict()
+
+    def __enter__(self) -> bool:
+        return self._lock.__enter__()  # type: ignore[no-any-return]
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> Any:
+        if isinstance(value, (Deadlock, TaskExit)) and self._ours and self._lock._owner is not current_task():
+            return None  # `wait` gave up on the lock.
+        return self._lock.__exit__(kind, value, traceback)
+
+    # ---- What a lock without these is asked in their place -----------------------------------------------------------
+
+    def _release_save(self) -> Any:
+        self._lock.release()
+
+    def _acquire_restore(self, state: Any) -> None:
+        self._lock.acquire()
+
+    def _is_owned(self) -> bool:
+        """Whether somebody holds the lock; whether it is the calling thread, a plain lock can't say."""
+        if self._ours:
+            return self._lock.locked()  # type: ignore[no-any-return]
+        if self._lock.acquire(False):
+            self._lock.release()
+            return False
+        return True
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Release the lock, wait to be notified, take the lock again. False if `timeout` seconds passed first.
+
+        Blocks the calling thread. RuntimeError if it does not hold the lock.
+        """
+        if control.announce is not None:
+            control.announce("wait", self)
+        if not self._is_owned():
+            raise RuntimeError("cannot wait on un-acquired lock")
+        deadline = None if timeout is None else deadline_after(timeout)
+        if not self._ours:
+            return self._wait_by_ticket(deadline)
+        me = current_task()
+        waiters: Any = self._waiters
+        waiters[me] = None
+        state = self._release_save()
+        try:
+            if timeout is not None and timeout <= 0:
+                return waiters.pop(me, GONE) is GONE
+            return me.park(waiters, self, deadline, self._pass_on)
+        finally:
+            self._take_back(state)
+
+    def _take_back(self, state: Any) -> None:
+        interrupt = None
+        while True:
+            try:
+                self._acquire_restore(state)
+                break
+            except (Deadlock, SchedulerError, TaskExit):
+                raise  # There is no waiting for it any more.
+            except BaseException as exc:
+                interrupt = exc
+        if interrupt is not None:
+            try:
+                raise interrupt
+            finally:
+                del interrupt
+
+    def _wait_by_ticket(self, deadline: float | None) -> bool:
+        ticket = _Ticket()
+        self._waiters[ticket] = None
+        try:
+            state = self._release_save()
+        except BaseException:
+            self._waiters.pop(ticket, None)
+            raise
+        try:
+            return ticket.park(self._waiters, deadline)
+        finally:
+            self._acquire_restore(state)
+
+    def _pass_on(self) -> None:
+        """Undo a notification: the kernel thread that it was given to is leaving with an exception."""
+        self._wake(1)
+
+    def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
+        """Wait until `predicate()` is true, at most `timeout` seconds (None: without limit); what it returned last.
+
+        The lock is held while the predicate is called. Blocks the calling thread.
+        """
+        result = predicate()
+        if timeout is None:
+            while not result:
+                self.wait()
+                result = predicate()
+            return result
+        if result:
+            return result
+        now = current_task().now
+        end = now() + timeout
+        left = timeout
+        while not result:
+            self.wait(left)
+            result = predicate()
+            left = end - now()
+            if left <= 0:
+                break
+        return result
+
+    def notify(self, n: int = 1) -> None:
+        """Wake the `n` threads that have waited longest; they go on once they get the lock. Does not switch.
+
+        RuntimeError if the calling thread does not hold the lock.
+        """
+        if control.announce is not None:
+            control.announce("notify", self)
+        if not self._is_owned():
+            raise RuntimeError("cannot notify on un-acquired lock")
+        self._wake(n)
+
+    def _wake(self, n: int) -> None:
+        waiters = self._waiters
+        while waiters and n > 0:
+            try:
+                waiter, _none = waiters.popitem(False)
+            except KeyError:
+                return
+            waiter.unpark()
+            n -= 1
+
+    def notify_all(self) -> None:
+        """Wake all who wait. RuntimeError if the calling thread does not hold the lock."""
+        self.notify(len(self._waiters))
+
+    def notifyAll(self) -> None:
+        """`notify_all()`."""
+        warnings.warn("notifyAll() is deprecated, use notify_all() instead", DeprecationWarning, stacklevel=2)
+        self.notify_all()
+
+    def _at_fork_reinit(self) -> None:
+        self._lock._at_fork_reinit()
+        self._waiters.clear()
+
+    def waiting_for(self, task: Task) -> Wait:
+        """See `scheduler.task.Waitable`."""
+        return Wait("Condition")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}({self._lock}, {len(self._waiters)})>"

@@ -1,0 +1,89 @@
+"""`Event`: a flag that threads of both kinds wait for."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from greenthreads._condition import Condition
+from greenthreads._lock import Lock
+from greenthreads._time import deadline_after
+from scheduler import control
+from scheduler.kernel import current_task
+from scheduler.task import GONE, Wait, unpark_all
+
+if TYPE_CHECKING:
+    from scheduler.task import Task, Waiters
+
+__all__ = ["Event"]
+
+
+class Event:
+    """A flag, false at first, as `threading.Event`. Works between threads of both kinds, in any scheduler."""
+
+    # Made when somebody asks: see `_cond`.
+    _condition: Condition | None = None
+
+    def __init__(self) -> None:
+        self._flag = False
+        self._waiters: Waiters = {}
+
+    def is_set(self) -> bool:
+        """Whether the flag is true."""
+        if control.announce is not None:
+            control.announce("is_set", self)
+        return self._flag
+
+    def isSet(self) -> bool:
+        """`is_set()`."""
+        warnings.warn("isSet() is deprecated, use is_set() instead", DeprecationWarning, stacklevel=2)
+        return self.is_set()
+
+    def set(self) -> None:
+        """Make the flag true and wake all who wait, in the order in which they came. From any thread; no switch."""
+        if control.announce is not None:
+            control.announce("set", self)
+        self._flag = True
+        if self._waiters:
+            unpark_all(self._waiters)
+
+    def clear(self) -> None:
+        """Make the flag false."""
+        if control.announce is not None:
+            control.announce("clear", self)
+        self._flag = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the flag is true; False if `timeout` seconds passed first. Blocks the calling thread."""
+        if control.announce is not None:
+            control.announce("wait", self)
+        if self._flag:
+            return True
+        deadline = deadline_after(timeout)
+        waiters = self._waiters
+        me = current_task()
+        waiters[me] = None
+        # `set` makes the flag true before it looks at the waiters; we stood there before we look at the flag.
+        if self._flag and waiters.pop(me, GONE) is not GONE:
+            return True
+        return me.park(waiters, self, deadline)
+
+    def _at_fork_reinit(self) -> None:
+        """Forget who waits: they stayed in the parent."""
+        self._waiters = {}
+        self._condition = None
+
+    @property
+    def _cond(self) -> Condition:
+        """What the standard Event is made of, for those who hold it to keep others of their kind out."""
+        if self._condition is None:
+            self._condition = Condition(Lock())
+        return self._condition
+
+    def waiting_for(self, task: Task) -> Wait:
+        """See `scheduler.task.Waitable`."""
+        return Wait("Event")
+
+    def __repr__(self) -> str:
+        state = "set" if self._flag else "unset"
+        return f"<{type(self).__module__}.{type(self).__qualname__} at {id(self):#x}: {state}>"

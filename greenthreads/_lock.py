@@ -1,0 +1,170 @@
+"""`Lock`: mutual exclusion for threads of both kinds, in any number of schedulers.
+
+An uncontended lock is one atomic test-and-set in C. Only who finds it taken touches the waiters.
+
+**Handover.** While somebody waits, `release` does not open the lock but makes the oldest waiter its owner, so a lock
+under contention goes round first come, first served, and a thread that was woken has it, whatever else happens to it.
+
+**No wakeup is lost.** Waiter: 1. stand in the waiters, 2. try the lock again, 3. park. Releaser without waiters:
+1. open the lock, 2. look at the waiters again, 3. if there is one, take the lock back on its behalf (or leave that to
+whoever took it meanwhile). Of the two first steps one comes first, so one of the second steps sees it.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from greenthreads._time import deadline_of
+from scheduler import control
+from scheduler.continuation import current
+from scheduler.kernel import current_task
+from scheduler.task import Wait
+
+if TYPE_CHECKING:
+    from scheduler.task import OldestFirst, Task
+
+__all__ = ["Lock"]
+
+
+class Lock:
+    """A mutual exclusion lock, as `threading.Lock`: not reentrant, and any thread may release it.
+
+    Works between user threads of any scheduler and kernel threads. FIFO among waiters.
+    """
+
+    __slots__ = ("__weakref__", "_bar", "_owner", "_waiters")
+
+    def __init__(self) -> None:
+        self._bar = allocate_lock()
+        self._waiters: OldestFirst = OrderedDict()
+        # Who holds it, for reports.
+        self._owner: Task | None = None
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock, waiting for it at most `timeout` seconds (-1: without limit) if `blocking`.
+
+        Blocks the calling thread. True if it was taken. ValueError and OverflowError as `threading.Lock`.
+        """
+        if timeout != -1 or not blocking:
+            deadline = deadline_of(blocking, timeout)
+        else:
+            deadline = None
+        if control.announce is not None:
+            control.announce("acquire", self)
+        try:
+            me: Task = current().task
+        except AttributeError:
+            me = current_task()
+        if self._bar.acquire(False):
+            self._owner = me
+            return True
+        if not blocking or timeout == 0:
+            return False
+        return self._wait(me, deadline)
+
+    def __enter__(self) -> bool:
+        if control.announce is not None:
+            control.announce("acquire", self)
+        try:
+            me: Task = current().task
+        except AttributeError:
+            me = current_task()
+        if self._bar.acquire(False):
+            self._owner = me
+            return True
+        # `_wait(me, None)`, written out: the commonest way to wait.
+        waiters = self._waiters
+        waiters[me] = None
+        if self._bar.acquire(False) and self._pass_to_oldest() is me:
+            return True
+        return me.park(waiters, self, None, self.release)
+
+    def _wait(self, me: Task, deadline: float | None) -> bool:
+        waiters = self._waiters
+        waiters[me] = None
+        if self._bar.acquire(False) and self._pass_to_oldest() is me:
+            return True
+        return me.park(waiters, self, deadline, self.release)
+
+    def release(self) -> None:
+        """Open the lock, or hand it to the oldest waiter. From any thread. RuntimeError if it is not taken."""
+        if control.announce is not None:
+            control.announce("release", self)
+        if self._waiters:
+            self._hand_over()
+            return
+        self._owner = None
+        self._bar.release()
+        if self._waiters:
+            self._rescue()
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        if control.announce is not None:
+            control.announce("release", self)
+        if self._waiters:
+            self._hand_over()
+            return
+        self._owner = None
+        self._bar.release()
+        if self._waiters:
+            self._rescue()
+
+    def _hand_over(self) -> None:
+        """Make the oldest waiter the owner; open the lock if all have gone. Only while the lock is taken."""
+        if self._owner is None and not self._bar.locked():
+            raise RuntimeError("release unlocked lock")
+        try:
+            waiter, _none = self._waiters.popitem(False)
+        except KeyError:
+            self._owner = None
+            self._bar.release()
+            if self._waiters:
+                self._rescue()
+            return
+        self._owner = waiter
+        waiter.unpark()
+
+    def _pass_to_oldest(self) -> Task:
+        """We took the lock while standing among its waiters: whoever came first there is its owner.
+
+        Nobody but the owner takes a waiter out, and that is us; so there is one.
+        """
+        oldest, _none = self._waiters.popitem(False)
+        self._owner = oldest
+        if oldest is not current().task:
+            oldest.unpark()
+        return oldest
+
+    def _rescue(self) -> None:
+        """Somebody came to wait while the lock was being opened, and may have missed it."""
+        if self._bar.acquire(False):
+            self._owner = current_task()
+            self._hand_over()
+
+    def locked(self) -> bool:
+        """Whether the lock is taken."""
+        return self._bar.locked()
+
+    # The names that `_thread` had before these.
+    acquire_lock = acquire
+    release_lock = release
+    locked_lock = locked
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        raise TypeError(f"type '{Lock.__module__}.{Lock.__qualname__}' is not an acceptable base type")
+
+    def _at_fork_reinit(self) -> None:
+        """Open the lock, and forget who waits: they stayed in the parent."""
+        self._bar = allocate_lock()
+        self._waiters = OrderedDict()
+        self._owner = None
+
+    def waiting_for(self, task: Task) -> Wait:
+        """See `scheduler.task.Waitable`."""
+        return Wait("Lock", self._owner)
+
+    def __repr__(self) -> str:
+        state = "locked" if self._bar.locked() else "unlocked"
+        return f"<{state} {type(self).__module__}.{type(self).__qualname__} object at {id(self):#x}>"

@@ -1,0 +1,445 @@
+"""Put this library in the place of the standard modules, for a scope or for the process.
+
+    with patched():          # programs and libraries in here find our threads, locks and queues
+        run_scheduler(main)
+
+    patch_all()              # first thing in a program, for good
+
+What is replaced stands in `TABLE`, one function a module; adding a module is adding a function. Names that other
+modules have bound before (`from threading import Lock`) are replaced there, too. At the end of a scope all of it is put
+back as it was.
+
+**`threading.Thread` stays the class that it is**, and gets our methods. Replaced by ours, it would leave every subclass
+that a library made before on kernel threads, and `isinstance` would divide the two. See docs/decisions/patching.md.
+
+Not reached: locks that C code made, objects that were made before the patch (but see `_Patch.locks`), and what a
+program has stored elsewhere than in the globals of a module.
+"""
+
+from __future__ import annotations
+
+import _thread as _standard_thread
+import os
+import queue as _standard_queue
+import sys
+import threading as _standard
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from greenthreads import (
+    _barrier,
+    _condition,
+    _event,
+    _local,
+    _lock,
+    _rlock,
+    _semaphore,
+    _thread,
+    queue,
+    thread,
+    trace,
+)
+from greenthreads.carriers import standard_threads
+from scheduler.kernel import current_task
+from scheduler.loop import sleep
+from scheduler.task import UserTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["TABLE", "is_patched", "patch_all", "patched"]
+
+_MISSING: Any = object()
+
+_get_ident = _standard_thread.get_ident
+
+# The standard types of locks. Kept here, since the names are what is replaced.
+_LOCK = type(_standard_thread.allocate_lock())
+_RLOCK = _standard_thread.RLock
+
+
+# ---- What is replaced by what ----------------------------------------------------------------------------------------
+
+
+def _names_of_thread() -> dict[str, Any]:
+    """`_thread`."""
+    names = [*_thread.__all__, "_local", "_count", "_ThreadHandle", "_set_sentinel"]
+    return {name: getattr(_thread, name) for name in names if hasattr(_standard_thread, name)}
+
+
+def _names_of_threading() -> dict[str, Any]:
+    """`threading`, and what it has taken from `_thread`. `RLock` there is a function that makes a `_CRLock`."""
+    names: dict[str, Any] = {
+        "Barrier": _barrier.Barrier,
+        "BoundedSemaphore": _semaphore.BoundedSemaphore,
+        "Condition": _condition.Condition,
+        "Event": _event.Event,
+        "Lock": _lock.Lock,
+        "Semaphore": _semaphore.Semaphore,
+        "local": _local.local,
+        "_CRLock": _rlock.RLock,
+        "_DummyThread": thread._DummyThread,
+        "_LockType": _lock.Lock,
+        "_MainThread": thread._MainThread,
+        "_ThreadHandle": getattr(_thread, "_ThreadHandle", None),
+        "_active": _Active(),
+        "_allocate_lock": _lock.Lock,
+        "_set_sentinel": getattr(_thread, "_set_sentinel", None),
+        "_start_joinable_thread": getattr(_thread, "start_joinable_thread", None),
+        "_start_new_thread": _thread.start_new_thread,
+    }
+    for name in (
+        "activeCount", "active_count", "currentThread", "current_thread", "enumerate", "get_ident", "get_native_id",
+        "main_thread",
+    ):  # fmt: skip
+        names[name] = getattr(thread, name)
+    for name in trace.__all__:
+        names[name] = getattr(trace, name)
+    return {name: value for name, value in names.items() if hasattr(_standard, name)}
+
+
+def _names_of_queue() -> dict[str, Any]:
+    """`queue`."""
+    # The exceptions are the same, unless the module was imported anew.
+    names = ["Empty", "Full", "LifoQueue", "PriorityQueue", "Queue", "SimpleQueue"]
+    if hasattr(_standard_queue, "ShutDown"):
+        names.append("ShutDown")
+    return {name: getattr(queue, name) for name in names}
+
+
+def _names_of_c_queue() -> dict[str, Any]:
+    """`_queue`, which some take the class from."""
+    return {"Empty": queue.Empty, "SimpleQueue": queue.SimpleQueue}
+
+
+def _names_of_time() -> dict[str, Any]:
+    """`time`."""
+    return {"sleep": sleep}
+
+
+def _names_of_futures() -> dict[str, Any]:
+    """`concurrent.futures`, which takes the class from here. Its futures find our conditions by themselves."""
+    from greenthreads import futures
+
+    # It stands on the standard module, so importing it may be what has led here. Then it calls `complete` at its end.
+    if not hasattr(futures, "ThreadPoolExecutor"):
+        return {}
+    return {"ThreadPoolExecutor": futures.ThreadPoolExecutor}
+
+
+# By module, what makes the dict of its replacements. A module that is not imported yet gets them when it is.
+TABLE: dict[str, Callable[[], dict[str, Any]]] = {
+    "_thread": _names_of_thread,
+    "threading": _names_of_threading,
+    "queue": _names_of_queue,
+    "_queue": _names_of_c_queue,
+    "time": _names_of_time,
+    "concurrent.futures.thread": _names_of_futures,
+}
+
+# Modules whose globals are left alone: they need what they have.
+_OURS = ("greenthreads", "scheduler", "greenlet")
+
+
+class _Active(MutableMapping[int, Any]):
+    """`threading._active` while patched: all threads that are alive, by their identifiers."""
+
+    def _threads(self) -> dict[int, Any]:
+        return {each.ident: each for each in thread.enumerate() if each.ident is not None}
+
+    def __getitem__(self, ident: int) -> Any:
+        return self._threads()[ident]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._threads())
+
+    def __len__(self) -> int:
+        return len(self._threads())
+
+    def __setitem__(self, ident: int, value: Any) -> None:
+        """Called by a standard thread that begins."""
+        standard_threads[ident] = value
+
+    def __delitem__(self, ident: int) -> None:
+        """Called by a standard thread that ends, and by who wants to be rid of one."""
+        standard_threads.pop(ident, None)
+
+
+# ---- Doing and undoing -----------------------------------------------------------------------------------------------
+
+
+class _Patch:
+    """One patch of the process, and how to take it back."""
+
+    def __init__(self) -> None:
+        # What stood in a namespace before: (the module or class, the name, the value), in the order of the changes.
+        self._before: list[tuple[Any, str, Any]] = []
+        # Replacements by the identity of what they replace; the originals live in `_before`.
+        self._new_for: dict[int, tuple[Any, Any]] = {}
+        self._finder: Any = _Finder(self)
+
+    def apply(self) -> None:
+        """Replace everything."""
+        # All of them first: what is imported for it finds the standard modules as they are.
+        table = {name: names() for name, names in TABLE.items() if name in sys.modules}
+        for module_name, replacements in table.items():
+            self.replace(sys.modules[module_name], replacements)
+        sys.meta_path.insert(0, self._finder)
+        self._give_methods()
+        self.set(_standard_after_fork, "__code__", _do_nothing.__code__)
+        self._names_bound_before()
+        self.locks()
+
+    def replace(self, module: ModuleType, replacements: dict[str, Any]) -> None:
+        """Put `replacements` into one of the modules of the table."""
+        for name, new in replacements.items():
+            old = getattr(module, name)
+            if old is new:
+                continue
+            if isinstance(old, (type, FunctionType, type(len))):
+                self._new_for[id(old)] = (old, new)
+            self._claim_module(new, module.__name__, name)
+            self.set(module, name, new)
+
+    def set(self, owner: Any, name: str, value: Any) -> None:
+        """Set an attribute, and remember what it was."""
+        # A class's attribute as it is, not what its descriptor makes of it; `__code__` is in no dict.
+        before = getattr(owner, name) if name == "__code__" else vars(owner).get(name, _MISSING)
+        self._before.append((owner, name, before))
+        setattr(owner, name, value)
+
+    def undo(self) -> None:
+        """Put everything back."""
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
+        while self._before:
+            owner, name, value = self._before.pop()
+            if value is _MISSING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
+
+    def _claim_module(self, new: Any, module_name: str, name: str) -> None:
+        """While the class is what the standard module has under its name, it says so, as pickle and others rely on."""
+        if getattr(new, "__name__", None) == name and isinstance(new, (type, FunctionType)):
+            if new.__module__.partition(".")[0] in _OURS:
+                self.set(new, "__module__", module_name)
+
+    def _give_methods(self) -> None:
+        """Give the standard Thread the methods of ours."""
+        for name, value in vars(thread.Thread).items():
+            if name not in _NOT_METHODS:
+                self.set(_standard.Thread, name, value)
+        self.set(_standard.Thread, "start", _start)
+        self.set(_standard.Thread, "_falls_back", True)
+        self.set(thread, "standard_are_ours", True)
+
+    def _names_bound_before(self) -> None:
+        for module in _other_modules():
+            for name, value in list(vars(module).items()):
+                found = self._new_for.get(id(value))
+                if found is not None and found[0] is value:
+                    self.set(module, name, found[1])
+
+    def locks(self) -> None:
+        """Replace locks that modules made when they were imported, and the standard library in its objects.
+
+        Only those that nobody holds, and that nobody has except for the place where we found them: with two locks in
+        the place of one, nothing would be locked.
+        """
+        for module in [*_other_modules(), _standard]:
+            self._locks_of(module)
+        logging = sys.modules.get("logging")
+        if logging is not None:
+            for reference in list(logging._handlerList):
+                handler = reference()
+                if handler is not None:
+                    self._locks_of(handler)
+
+    def _locks_of(self, owner: Any) -> None:
+        namespace = vars(owner)
+        for name in [name for name, value in namespace.items() if type(value) in (_LOCK, _RLOCK)]:
+            # One reference is the namespace's, one the argument's.
+            if sys.getrefcount(namespace[name]) > 2 or _is_held(namespace[name]):
+                continue
+            self.set(owner, name, _lock.Lock() if type(namespace[name]) is _LOCK else _rlock.RLock())
+
+
+class _Finder:
+    """On `sys.meta_path`: finds the modules of the table, to patch them once they are there."""
+
+    def __init__(self, patch: _Patch) -> None:
+        self._patch = patch
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """What another finder finds, with a loader of ours."""
+        if name not in TABLE:
+            return None
+        for finder in sys.meta_path:
+            if finder is not self:
+                spec: Any = finder.find_spec(name, path, target)
+                if spec is not None:
+                    if spec.loader is not None:
+                        spec.loader = _Loader(spec.loader, self._patch)
+                    return spec
+        return None
+
+
+class _Loader:
+    """Loads a module of the table as `loader` does, then patches it."""
+
+    def __init__(self, loader: Any, patch: _Patch) -> None:
+        self._loader = loader
+        self._patch = patch
+
+    def create_module(self, spec: Any) -> Any:
+        """See `importlib.abc.Loader`."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        """See `importlib.abc.Loader`."""
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        self._patch.replace(module, TABLE[module.__name__]())
+
+
+# By what the standard class starts a kernel thread.
+_STARTER = "_start_joinable_thread" if hasattr(_standard, "_start_joinable_thread") else "_start_new_thread"
+
+
+def _start(self: Any) -> None:
+    """`Thread.start` while patched.
+
+    Debuggers put a function of theirs in the place of the one by which the standard class starts threads, which calls
+    the former one with a function around ours. Where somebody has done so, the thread is started by that.
+    """
+    starter: Any = getattr(_standard, _STARTER)
+    if starter is getattr(_thread, _STARTER[1:]) or not self._initialized or self._task is not None:
+        thread.Thread.start(self)
+        return
+    started = _event.Event()
+
+    def bootstrap() -> None:
+        task = current_task()
+        if isinstance(task, UserTask):
+            task.daemon = self._daemonic
+        self._task, task.thread = task, self
+        started.set()
+        self._bootstrap()
+
+    if _STARTER == "_start_new_thread":
+        starter(bootstrap, ())
+    else:
+        starter(bootstrap, handle=None, daemon=self._daemonic)
+    started.wait()
+
+
+_NOT_METHODS = frozenset(
+    ("__annotations__", "__dict__", "__doc__", "__firstlineno__", "__module__", "__static_attributes__", "__weakref__")
+)
+
+
+def _other_modules() -> list[ModuleType]:
+    return [
+        module
+        for name, module in list(sys.modules.items())
+        if type(module) is ModuleType and name.partition(".")[0] not in _OURS and name not in TABLE
+    ]
+
+
+def _is_held(lock: Any) -> bool:
+    if lock.acquire(False):
+        lock.release()
+        return False
+    return True
+
+
+# Nested scopes, outermost first; only the first one changes anything.
+_scopes: list[_Patch | None] = []
+
+
+def complete(name: str) -> None:
+    """Patch the module `name`, whose replacements were not there yet when it was imported."""
+    if _scopes and _scopes[0] is not None:
+        _scopes[0].replace(sys.modules[name], TABLE[name]())
+
+
+def _begin() -> None:
+    if _scopes:
+        _scopes.append(None)
+        return
+    patch = _Patch()
+    try:
+        patch.apply()
+    except BaseException:
+        patch.undo()
+        raise
+    _scopes.append(patch)
+
+
+def _end() -> None:
+    patch = _scopes.pop()
+    if patch is not None:
+        patch.undo()
+
+
+def is_patched() -> bool:
+    """Whether the standard modules are replaced now."""
+    return bool(_scopes)
+
+
+@contextmanager
+def patched() -> Iterator[None]:
+    """Have the standard modules replaced in a `with` block.
+
+    The change is the process's, not the thread's. Threads that are started in the block must end there. Scopes may be
+    nested.
+    """
+    _begin()
+    try:
+        yield
+    finally:
+        _end()
+
+
+def patch_all() -> None:
+    """Replace the standard modules for good. Best called before anything else is imported; further calls do nothing."""
+    if not _scopes:
+        _begin()
+
+
+# ---- Forks -----------------------------------------------------------------------------------------------------------
+
+# What threading does in the child of a fork it does to its own idea of threads, by names that we replace; and the
+# system holds the function itself, so to replace that is not enough. While patched, its code is that of one that does
+# nothing, and `_in_child` does what is left to do. (In an unpatched program the standard module does it, and finds
+# our kernel threads among its own: see `Thread._after_fork`.)
+_standard_after_fork: FunctionType = _standard._after_fork  # type: ignore[attr-defined]
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def _in_child() -> None:
+    """Only the standard thread that forked is left."""
+    if not _scopes:
+        return
+    mine = _get_ident()
+    for ident, each in list(standard_threads.items()):
+        if ident != mine:
+            del standard_threads[ident]
+            if not isinstance(each, thread.Thread):
+                _mark_ended(each)
+
+
+def _mark_ended(each: Any) -> None:
+    """Let a standard thread, which the fork has left in the parent, say that it has ended."""
+    if hasattr(each, "_is_stopped"):  # before Python 3.13
+        each._is_stopped, each._tstate_lock = True, None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,560 @@
+"""`queue`, for threads of both kinds: the standard module's classes, errors and contracts.
+
+**Handover.** An item that is put while somebody waits to get goes straight to the oldest getter, and the room that a
+get makes straight to the oldest putter, which is admitted with its item. So a thread that was woken has what it came
+for: waiters are served first come, first served, and nobody overtakes between a wakeup and its effect.
+
+**Two ways to the items.** The plain unbounded queue, the commonest, takes no lock (`_free`). Its argument is the one
+of every primitive here:
+    getter: 1. stand among the getters    2. look at the items again       3. park
+    putter: 1. append the item            2. look at the getters again     3. give the oldest item to the oldest getter
+Of the two first steps one comes first, so one of the second steps sees it. A putter may hand its item over directly
+only if no older one lies in the queue.
+
+Bounded queues, subclasses with hooks of their own, and queues whose `mutex` somebody has asked for (whoever asks wants
+to keep others out) do all under the mutex. Invariant there: somebody waits to get only while the queue is empty, and to
+put only while it is full. The mutex is a `Lock` of ours, so a hook may even switch while it holds it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue as _standard
+import types
+from _thread import allocate_lock
+from collections import OrderedDict, deque
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from greenthreads._lock import Lock
+from greenthreads._time import deadline_after
+from scheduler import control
+from scheduler.continuation import current
+from scheduler.kernel import current_task
+from scheduler.task import GONE, Task, Wait, unpark_all
+
+if TYPE_CHECKING:
+    from scheduler.task import OldestFirst, Waiters
+
+__all__ = ["Empty", "Full", "LifoQueue", "PriorityQueue", "Queue", "ShutDown", "SimpleQueue"]
+
+T = TypeVar("T")
+
+Empty = _standard.Empty
+Full = _standard.Full
+
+if TYPE_CHECKING or not hasattr(_standard, "ShutDown"):  # before Python 3.13
+
+    class ShutDown(Exception):
+        """Raised when put/get with shut-down queue."""
+
+else:
+    ShutDown = _standard.ShutDown
+
+
+class _Refused:
+    """Handed to a waiter in place of what it came for: raise `error`; or try again, if that is None."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+class Queue(Generic[T]):
+    """A first-in, first-out queue, as `queue.Queue`; `maxsize` <= 0 is without limit.
+
+    Works between user threads of any scheduler and kernel threads. Subclasses may override `_init`, `_qsize`, `_put`
+    and `_get`, which are called with `mutex` held.
+    """
+
+    # Whether the four hooks are the ones below, so that their work may be done in place.
+    _plain = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        hooks = ("_init", "_qsize", "_put", "_get")
+        cls._plain = all(getattr(cls, hook) is getattr(Queue, hook) for hook in hooks)
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self.maxsize = maxsize
+        self.is_shutdown = False
+        self._free = self._plain and maxsize <= 0
+        self._mutex = Lock()
+        self._tally = _Tally()
+        self._count_put = self._tally.count
+        self._getters: OldestFirst = OrderedDict()
+        self._putters: OldestFirst = OrderedDict()
+        self._joiners: Waiters = {}
+        self._init(maxsize)
+
+    __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[var-annotated]
+
+    @property
+    def mutex(self) -> Lock:
+        """The lock that keeps every other operation of the queue out while you hold it."""
+        self._free = False
+        return self._mutex
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """How many items were put and not yet reported by `task_done`."""
+        return self._tally.read()
+
+    @unfinished_tasks.setter
+    def unfinished_tasks(self, number: int) -> None:
+        self._tally.set(number)
+
+    # ---- put -------------------------------------------------------------------------------------------------------
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
+        """Add `item`, waiting for room at most `timeout` seconds (None: without limit) if `block`.
+
+        Raises Full if there is no room (in time), ShutDown once the queue is shut down. Blocks the calling thread.
+        """
+        if control.announce is not None:
+            control.announce("put", self)
+        if not self._free:
+            self._put_locked(item, block, timeout)
+            return
+        if self.is_shutdown:
+            raise ShutDown
+        next(self._count_put)
+        getters = self._getters
+        if getters and not self.queue:
+            try:
+                getter, _none = getters.popitem(False)
+            except KeyError:
+                pass
+            else:
+                getter.value = item
+                getter.unpark()
+                return
+        self.queue.append(item)
+        if getters:
+            self._serve()
+
+    def _put_locked(self, item: T, block: bool, timeout: float | None) -> None:
+        with self._mutex:
+            if self.is_shutdown:
+                raise ShutDown
+            if self.maxsize > 0:
+                if block and timeout is not None and timeout < 0:
+                    raise ValueError("'timeout' must be a non-negative number")
+                full = self._qsize() >= self.maxsize
+            else:
+                full = False
+            if not full:
+                self._put(item)
+                next(self._count_put)
+                if self._getters:
+                    self._serve()
+                return
+            if not block:
+                raise Full
+            deadline = deadline_after(timeout)
+            me = current_task()
+            me.value = item
+            self._putters[me] = None
+        try:
+            admitted = me.park(self._putters, self, deadline)
+        finally:
+            answer, me.value = me.value, None
+        if isinstance(answer, _Refused) and answer.error is not None:
+            raise answer.error
+        if not admitted:
+            raise Full
+
+    def _serve(self) -> None:
+        """Give what lies in the queue to who waits for it, oldest to oldest."""
+        while self._getters and self._qsize():
+            try:
+                getter, _none = self._getters.popitem(False)
+            except KeyError:
+                return
+            try:
+                getter.value = self._get()
+            except IndexError:
+                # Without the lock: another thread took the item in between.
+                getter.value = _Refused(None)
+            except BaseException as error:
+                getter.value = _Refused(error)
+            getter.unpark()
+
+    def _admit(self) -> None:
+        """Let in who waits to put, while there is room. With the mutex held."""
+        while self._putters and (self.maxsize <= 0 or self._qsize() < self.maxsize):
+            try:
+                putter, _none = self._putters.popitem(False)
+            except KeyError:
+                return
+            item, putter.value = putter.value, None
+            try:
+                self._put(item)
+                next(self._count_put)
+            except BaseException as error:
+                putter.value = _Refused(error)
+            putter.unpark()
+
+    # ---- get -------------------------------------------------------------------------------------------------------
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """Take an item, waiting for one at most `timeout` seconds (None: without limit) if `block`.
+
+        Raises Empty if there is none (in time), ShutDown once the queue is shut down and empty. Blocks the calling
+        thread.
+        """
+        if control.announce is not None:
+            control.announce("get", self)
+        if not self._free:
+            return self._get_locked(block, timeout)
+        queue = self.queue
+        if queue:
+            try:
+                return queue.popleft()  # type: ignore[no-any-return]
+            except IndexError:
+                pass
+        deadline = None
+        if timeout is not None or not block or self.is_shutdown:
+            deadline = self._check(block, timeout)
+        try:
+            me: Task = current().task
+        except AttributeError:
+            me = current_task()
+        getters = self._getters
+        getters[me] = None
+        if queue or self.is_shutdown:
+            self._look_again(me)
+        if not me.park(getters, self, deadline, self._put_back):
+            raise Empty
+        answer: Any = me.value
+        me.value = None
+        if type(answer) is _Refused:
+            return self._refused(answer, deadline)
+        return answer  # type: ignore[no-any-return]
+
+    def _check(self, block: bool, timeout: float | None) -> float | None:
+        """May this caller wait for an item, and until when?"""
+        if self.is_shutdown and not self._qsize():
+            raise ShutDown
+        if not block:
+            raise Empty
+        if timeout is not None and timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        return deadline_after(timeout)
+
+    def _look_again(self, me: Task) -> None:
+        """An item came, or the end, while `me` took its place among the getters: see to it that it is woken."""
+        self._serve()
+        if self.is_shutdown and self._getters.pop(me, GONE) is not GONE:
+            me.value = _Refused(ShutDown())
+            me.unpark()
+
+    def _refused(self, answer: _Refused, deadline: float | None) -> T:
+        while True:
+            if answer.error is not None:
+                raise answer.error
+            # Somebody was faster than our wakeup. We keep our place: the first.
+            me = current_task()
+            self._getters[me] = None
+            self._getters.move_to_end(me, last=False)
+            if self.queue or self.is_shutdown:
+                self._look_again(me)
+            if not me.park(self._getters, self, deadline, self._put_back):
+                raise Empty
+            item, me.value = me.value, None
+            if type(item) is not _Refused:
+                return item  # type: ignore[no-any-return]
+            answer = item
+
+    def _get_locked(self, block: bool, timeout: float | None) -> T:
+        with self._mutex:
+            deadline = None
+            if timeout is not None and block:
+                deadline = self._check(block, timeout)
+            if self._putters:
+                self._admit()
+            if self._qsize():
+                item: T = self._get()
+                if self._putters:
+                    self._admit()
+                return item
+            self._check(block, None)
+            me = current_task()
+            self._getters[me] = None
+        if not me.park(self._getters, self, deadline, self._put_back):
+            raise Empty
+        answer: Any = me.value
+        me.value = None
+        if type(answer) is _Refused:
+            return self._refused(answer, deadline)
+        return answer  # type: ignore[no-any-return]
+
+    def _put_back(self) -> None:
+        """Undo a handover: the kernel thread that it was made to is leaving with an exception."""
+        me = current_task()
+        item, me.value = me.value, None
+        if type(item) is _Refused:
+            return
+        with self._mutex:
+            if self._plain:
+                self.queue.appendleft(item)
+            else:
+                self._put(item)
+            self._serve()
+
+    # ---- The rest --------------------------------------------------------------------------------------------------
+
+    def put_nowait(self, item: T) -> None:
+        """`put(item, block=False)`."""
+        self.put(item, block=False)
+
+    def get_nowait(self) -> T:
+        """`get(block=False)`."""
+        return self.get(block=False)
+
+    def qsize(self) -> int:
+        """How many items there are. Another thread may change that before you look at the answer."""
+        if control.announce is not None:
+            control.announce("qsize", self)
+        if self._plain:
+            return len(self.queue)
+        with self._mutex:
+            return self._qsize()
+
+    def empty(self) -> bool:
+        """Whether there are no items; the same caution as for `qsize`."""
+        return not self.qsize()
+
+    def full(self) -> bool:
+        """Whether there is no room; the same caution as for `qsize`."""
+        return 0 < self.maxsize <= self.qsize()
+
+    def task_done(self) -> None:
+        """Say that one item that was got is dealt with. ValueError if there are more of these than items put."""
+        if control.announce is not None:
+            control.announce("task_done", self)
+        if self._tally.done() == 0:
+            unpark_all(self._joiners)
+
+    def join(self) -> None:
+        """Wait until every item that was put has been dealt with. Blocks the calling thread."""
+        if control.announce is not None:
+            control.announce("join", self)
+        me = current_task()
+        while self._tally.read():
+            self._joiners[me] = None
+            # `task_done` counts before it looks at the joiners; we stood there before we look at the count.
+            if self._tally.read() or self._joiners.pop(me, GONE) is GONE:
+                me.park(self._joiners, self)
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Make `put` raise ShutDown from now on, and `get` once the queue is empty.
+
+        `immediate` empties it now, counting each item as dealt with. Wakes every thread that waits on the queue. On
+        every Python; the standard library has it since 3.13.
+        """
+        if control.announce is not None:
+            control.announce("shutdown", self)
+        with self._mutex:
+            self.is_shutdown = True
+            if immediate:
+                while self._qsize():
+                    self._get()
+                    if self._tally.read() > 0:
+                        self._tally.done()
+                unpark_all(self._joiners)
+            for waiters in (self._getters, self._putters):
+                self._refuse_all(waiters)
+
+    def _refuse_all(self, waiters: OldestFirst) -> None:
+        while waiters:
+            try:
+                waiter, _none = waiters.popitem(False)
+            except KeyError:
+                return
+            waiter.value = _Refused(ShutDown())
+            waiter.unpark()
+
+    def waiting_for(self, task: Task) -> Wait:
+        """See `scheduler.task.Waitable`."""
+        wants = {id(self._getters): "to get", id(self._putters): "to put", id(self._joiners): "to join"}
+        return Wait("Queue", wants=wants.get(id(task.waiters), ""))
+
+    # The hooks.
+
+    queue: Any
+
+    def _init(self, maxsize: int) -> None:
+        self.queue = deque()
+
+    def _qsize(self) -> int:
+        return len(self.queue)
+
+    def _put(self, item: T) -> None:
+        self.queue.append(item)
+
+    def _get(self) -> T:
+        return self.queue.popleft()  # type: ignore[no-any-return]
+
+
+class _Tally:
+    """How many tasks of a queue are unfinished: items put, less items dealt with.
+
+    To put is `next(count)`, one atomic call in C. Such a counter can be read only by counting, so each look at it is
+    itself counted, and taken off.
+    """
+
+    __slots__ = ("_dealt_with", "_guard", "_looks", "count")
+
+    def __init__(self) -> None:
+        self.count = itertools.count()
+        self._looks = 0
+        self._dealt_with = 0
+        # Held for a few bytecodes, never across a switch.
+        self._guard = allocate_lock()
+
+    def _unfinished(self) -> int:
+        unfinished = next(self.count) - self._looks - self._dealt_with
+        self._looks += 1
+        return unfinished
+
+    def read(self) -> int:
+        """How many are unfinished now."""
+        with self._guard:
+            return self._unfinished()
+
+    def set(self, number: int) -> None:
+        """Say how many are."""
+        with self._guard:
+            self._dealt_with += self._unfinished() - number
+
+    def done(self) -> int:
+        """One is dealt with; how many are unfinished then. ValueError if there was none."""
+        with self._guard:
+            left = self._unfinished() - 1
+            if left < 0:
+                raise ValueError("task_done() called too many times")
+            self._dealt_with += 1
+            return left
+
+
+class PriorityQueue(Queue[T]):
+    """A queue that gives the smallest item first, as `queue.PriorityQueue`."""
+
+    def _init(self, maxsize: int) -> None:
+        self.queue = []
+
+    def _put(self, item: T) -> None:
+        heappush(self.queue, item)
+
+    def _get(self) -> T:
+        return heappop(self.queue)  # type: ignore[no-any-return]
+
+
+class LifoQueue(Queue[T]):
+    """A queue that gives the newest item first, as `queue.LifoQueue`."""
+
+    def _init(self, maxsize: int) -> None:
+        self.queue = []
+
+    def _get(self) -> T:
+        return self.queue.pop()  # type: ignore[no-any-return]
+
+
+class SimpleQueue(Generic[T]):
+    """An unbounded first-in, first-out queue, as `queue.SimpleQueue`. `put` is reentrant: it takes no lock.
+
+    Putter: 1. append the item, 2. look for getters. Getter: 1. stand among the getters, 2. look for an item. One of
+    the two first steps comes first, so one of the second steps sees it.
+    """
+
+    __slots__ = ("__weakref__", "_getters", "_items")
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+        self._getters: OldestFirst = OrderedDict()
+
+    __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[var-annotated]
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
+        """Add `item`. Never blocks; `block` and `timeout` are there for `Queue.put`'s sake."""
+        if control.announce is not None:
+            control.announce("put", self)
+        self._items.append(item)
+        if self._getters:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Wake the oldest getter; it takes an item itself."""
+        try:
+            getter, _none = self._getters.popitem(False)
+        except KeyError:
+            return
+        getter.unpark()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """Take an item, waiting for one at most `timeout` seconds (None: without limit) if `block`; else Empty."""
+        if control.announce is not None:
+            control.announce("get", self)
+        if block and timeout is not None and timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        items = self._items
+        if items and not self._getters:
+            try:
+                return items.popleft()
+            except IndexError:
+                pass
+        if not block:
+            try:
+                return items.popleft()
+            except IndexError:
+                raise Empty from None
+        return self._wait(None if timeout is None else deadline_after(timeout))
+
+    def _wait(self, deadline: float | None) -> T:
+        me, getters, items = current_task(), self._getters, self._items
+        first = False
+        while True:
+            getters[me] = None
+            if first:
+                getters.move_to_end(me, last=False)
+            if items and getters.pop(me, GONE) is not GONE:
+                woken = True
+            else:
+                woken = me.park(getters, self, deadline, self._pass_on)
+            try:
+                item = items.popleft()
+            except IndexError:
+                if not woken:
+                    raise Empty from None
+                first = True  # Somebody was faster than our wakeup; we keep our place.
+                continue
+            if items and getters:
+                self._wake()
+            return item
+
+    def _pass_on(self) -> None:
+        """Undo a wakeup: the kernel thread that it was meant for is leaving with an exception."""
+        if self._items:
+            self._wake()
+
+    def put_nowait(self, item: T) -> None:
+        """`put(item)`."""
+        self.put(item)
+
+    def get_nowait(self) -> T:
+        """`get(block=False)`."""
+        return self.get(block=False)
+
+    def qsize(self) -> int:
+        """How many items there are."""
+        return len(self._items)
+
+    def empty(self) -> bool:
+        """Whether there are none."""
+        return not self._items
+
+    def waiting_for(self, task: Task) -> Wait:
+        """See `scheduler.task.Waitable`."""
+        return Wait("SimpleQueue", wants="to get")

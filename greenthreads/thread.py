@@ -1,0 +1,535 @@
+"""`Thread`: one class for both kinds of thread, and the functions that ask about threads.
+
+The contract is `threading.Thread`'s: its signature, its errors and their texts. What is added: `kind`, which chooses
+between a user thread and a kernel thread, and `interrupt`. What differs is said where it does.
+
+`Thread` is a `threading.Thread`, so that `isinstance` holds for whoever asks, but shares none of its workings: all that
+is public, and all that the standard module calls in a thread, is overridden. Conversely the methods below also work on
+standard threads, on which `patch` puts them; there `_task` is None and `_ident` is not, once the thread was started.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading as _standard
+import warnings
+from _thread import get_ident as _get_ident
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from greenthreads import _hooks, carriers, trace
+from greenthreads._event import Event
+from greenthreads._time import deadline_after
+from greenthreads.carriers import Kind, kernel_threads, standard_threads, start_kernel, start_user
+from greenthreads.kernelpool import run_in_kernel_thread
+from scheduler import control, fork, kernel, loop
+from scheduler.continuation import current
+from scheduler.errors import TaskExit
+from scheduler.kernel import KernelTask, current_task, here
+from scheduler.task import UserTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from contextvars import Context
+
+    from greenthreads.group import ThreadGroup
+    from scheduler.task import Task
+
+__all__ = [
+    "Thread",
+    "ThreadInterrupted",
+    "activeCount",
+    "active_count",
+    "currentThread",
+    "current_thread",
+    "enumerate",
+    "get_ident",
+    "get_native_id",
+    "main_thread",
+]
+
+_StandardThread = _standard.Thread
+_standard_is_alive = _standard.Thread.is_alive
+_standard_join = _standard.Thread.join
+
+# Shared with `threading`, so that no two threads of a program have the same name.
+_standard_namespace = vars(_standard)
+
+# Since Python 3.14: whether a thread starts with the context of who starts it, or with an empty one.
+_inherits_context = bool(getattr(sys.flags, "thread_inherit_context", False))
+
+
+class ThreadInterrupted(Exception):
+    """What `Thread.interrupt()` raises in the thread, unless told otherwise."""
+
+
+class Thread(_standard.Thread):
+    """A thread of control: a user thread (`kind="user"`) or a kernel thread (`kind="kernel"`).
+
+    As `threading.Thread`: give it a `target`, or override `run` (and `__init__`, calling this one first). `kind=None`
+    takes the program's default, "user" unless `set_default_kind` says otherwise. A user thread belongs to the
+    scheduler that the starting thread runs in, and switches only where it yields, sleeps or waits.
+    """
+
+    _initialized = False
+    _task: Task | None = None
+    _target: Callable[..., object] | None = None
+    _args: Iterable[Any] = ()
+    _kwargs: Mapping[str, Any] | None = None
+    _context: Context | None = None
+    _group: ThreadGroup | None = None
+    _kind: Kind | None = None
+    # Whether a user thread that finds no scheduler may become a kernel thread.
+    _falls_back = False
+    # Set by the standard class when a thread of its own starts.
+    _ident: int | None = None
+    _native_id: int | None = None
+
+    def __init__(
+        self,
+        group: None = None,
+        target: Callable[..., object] | None = None,
+        name: str | None = None,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        daemon: bool | None = None,
+        context: Context | None = None,
+        kind: Kind | None = None,
+    ) -> None:
+        assert group is None, "group argument must be None for now"
+        self._target = target
+        if args != ():
+            self._args = args
+        if kwargs:
+            self._kwargs = kwargs
+        # Made of these when somebody asks: most threads' names are never read.
+        self._name: str | tuple[int, str | None] = (
+            str(name) if name else (_standard_namespace["_counter"](), getattr(target, "__name__", None))
+        )
+        if daemon is None:
+            try:
+                daemon = current().task.daemon
+            except AttributeError:
+                daemon = current_task().daemon
+        self._daemonic = daemon
+        if context is not None:
+            self._context = context
+        self._kind = carriers.default if kind is None else carriers.checked_kind(kind)
+        self._initialized = True
+
+    # ---- The life of a thread --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Make the thread ready to run. Does not switch to it.
+
+        RuntimeError if it was started before, if a user thread has no scheduler to run in, or if the system can't
+        have another kernel thread.
+        """
+        if not self._initialized:
+            raise RuntimeError("thread.__init__() not called")
+        if self._task is not None or self._ident is not None:
+            raise RuntimeError("threads can only be started once")
+        if control.announce is not None:
+            control.announce("start", self)
+        if _inherits_context and self._context is None:
+            self._context = copy_context()
+        if self._kind is None:
+            self._kind = carriers.default  # made before `patch`
+        if self._kind == "user":
+            start_user(self)
+        else:
+            start_kernel(self)
+
+    def run(self) -> None:
+        """What the thread does: call its target. Override it in a subclass."""
+        try:
+            target = self._target
+            if target is not None:
+                if self._kwargs:
+                    target(*self._args, **self._kwargs)
+                elif self._args != ():
+                    target(*self._args)
+                else:
+                    target()
+        finally:
+            # A cycle through the arguments must not keep the thread.
+            self._target = target = None
+            self._args, self._kwargs = (), None
+
+    def _bootstrap(self) -> None:
+        try:
+            if trace.wanted:
+                trace.begin()
+            self.run()
+        except TaskExit:
+            pass
+        except BaseException as exc:
+            self._failed(exc)
+
+    def _fail(self, exc: BaseException) -> None:
+        """End with `exc` in place of running."""
+        try:
+            raise exc
+        except TaskExit:
+            pass
+        except BaseException:
+            self._failed(exc)
+
+    def _failed(self, exc: BaseException) -> None:
+        """Say that `exc`, which is being handled, leaves the thread."""
+        if self._group is None:
+            _hooks.report(self)
+        else:
+            self._group.failed(exc)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the thread ends, or `timeout` seconds have passed. Threads of both kinds join both.
+
+        Blocks the calling thread: a user thread parks, a kernel thread blocks in the system. RuntimeError when a
+        thread joins itself, or one that was not started.
+        """
+        if not self._initialized:
+            raise RuntimeError("Thread.__init__() not called")
+        task = self._task
+        if task is None:
+            if self._ident is not None:
+                run_in_kernel_thread(_standard_join, self, timeout)
+                return
+            raise RuntimeError("cannot join thread before it is started")
+        if current_task().thread is self:
+            raise RuntimeError("cannot join current thread")
+        if control.announce is not None:
+            control.announce("join", self)
+        if timeout is None:
+            task.join()
+        elif not task.join(deadline_after(max(timeout, 0))):
+            return
+        if self._kind == "kernel" and isinstance(task, KernelTask):
+            carrier = task.carrier
+            if carrier is not None:
+                # Its work is done: only the system's part of its end is left, microseconds of it.
+                carrier.join()
+                task.carrier = None
+
+    def is_alive(self) -> bool:
+        """Whether the thread was started and has not ended."""
+        assert self._initialized, "Thread.__init__() not called"
+        task = self._task
+        if task is None:
+            return self._ident is not None and _standard_is_alive(self)
+        return not task.done
+
+    def interrupt(self, exc: BaseException | type[BaseException] = ThreadInterrupted) -> None:
+        """Raise `exc` in the thread: at once if it waits, else where it next waits or yields. From any thread.
+
+        A thread that has just been given what it waited for keeps it, and is interrupted at its next wait. Nothing
+        happens to a thread that has ended; one that has not run yet ends with `exc` in place of running.
+
+        A kernel thread that waits on one of this library's primitives is interrupted in the same way. Anywhere else
+        CPython can only raise asynchronously: an instance of `exc`'s class is raised at some bytecode soon, and not
+        before a blocking system call returns.
+        """
+        if isinstance(exc, type) and issubclass(exc, BaseException):
+            exc = exc()
+        if not isinstance(exc, BaseException):
+            raise TypeError(f"exceptions must derive from BaseException, not {type(exc).__name__}")
+        task = self._task
+        if task is None:
+            raise RuntimeError("cannot interrupt thread before it is started")
+        # A kernel thread that runs a scheduler is that scheduler's main user thread.
+        scheduler = fork.running.get(task.ident or 0)
+        (task if scheduler is None else scheduler.main).interrupt(exc)
+
+    # ---- What it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def kind(self) -> Kind:
+        """ "user" or "kernel". The main thread is a user thread while it runs a scheduler."""
+        if self._kind is not None:
+            return self._kind
+        return carriers.default if self._ident is None else "kernel"
+
+    @property
+    def name(self) -> str:
+        """A string for people; need not be unique."""
+        assert self._initialized, "Thread.__init__() not called"
+        name = self._name
+        if isinstance(name, tuple):
+            number, target_name = name
+            name = f"Thread-{number}"
+            if target_name is not None:
+                name += f" ({target_name})"
+            self._name = name
+        return name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        assert self._initialized, "Thread.__init__() not called"
+        self._name = str(name)
+
+    @property
+    def ident(self) -> int | None:
+        """The thread's identifier, a nonzero integer, or None before it was started. May be used again later."""
+        assert self._initialized, "Thread.__init__() not called"
+        return self._ident if self._task is None else self._task.ident
+
+    @property
+    def native_id(self) -> int | None:
+        """The system's number of a kernel thread. For a user thread, unique as well: see `get_native_id`."""
+        assert self._initialized, "Thread.__init__() not called"
+        return self._native_id if self._task is None else _native_id_of(self._task)
+
+    @property
+    def daemon(self) -> bool:
+        """Whether the program may end while this thread lives. Set it before `start`; inherited from the creator."""
+        assert self._initialized, "Thread.__init__() not called"
+        return self._daemonic
+
+    @daemon.setter
+    def daemon(self, daemonic: bool) -> None:
+        if not self._initialized:
+            raise RuntimeError("Thread.__init__() not called")
+        if self._task is not None or self._ident is not None:
+            raise RuntimeError("cannot set daemon status of active thread")
+        self._daemonic = daemonic
+
+    def __repr__(self) -> str:
+        assert self._initialized, "Thread.__init__() was not called"
+        if self._task is None and self._ident is None:
+            status = "initial"
+        else:
+            status = "started" if self.is_alive() else "stopped"
+        if self._daemonic:
+            status += " daemon"
+        if self.ident is not None:
+            status += f" {self.ident}"
+        return f"<{type(self).__name__}({self.name}, {status})>"
+
+    # ---- The classic spellings -------------------------------------------------------------------------------------
+
+    def isAlive(self) -> bool:
+        """`is_alive()`, as it was spelled before Python 3.9."""
+        _deprecated("isAlive() is deprecated, use is_alive() instead")
+        return self.is_alive()
+
+    def getName(self) -> str:
+        """The `name`."""
+        _deprecated("getName() is deprecated, get the name attribute instead")
+        return self.name
+
+    def setName(self, name: str) -> None:
+        """Set the `name`."""
+        _deprecated("setName() is deprecated, set the name attribute instead")
+        self.name = name
+
+    def isDaemon(self) -> bool:
+        """The `daemon` attribute."""
+        _deprecated("isDaemon() is deprecated, get the daemon attribute instead")
+        return self.daemon
+
+    def setDaemon(self, daemonic: bool) -> None:
+        """Set the `daemon` attribute."""
+        _deprecated("setDaemon() is deprecated, set the daemon attribute instead")
+        self.daemon = daemonic
+
+    # ---- What the standard module calls in the child of a fork: nothing to do here, see `_after_fork` ----------------
+
+    def _after_fork(self, new_ident: int | None = None) -> None:
+        pass
+
+    def _reset_internal_locks(self, is_alive: bool) -> None:
+        pass
+
+    def _stop(self) -> None:
+        pass
+
+
+class _MainThread(Thread):
+    """The thread that the interpreter started with: a kernel thread, and a user thread while it runs a scheduler."""
+
+    def __init__(self) -> None:
+        standard: Any = _standard.main_thread()
+        self._host = KernelTask(self, ident=standard.ident, native_id=standard.native_id)
+        super().__init__(name="MainThread", daemon=False, kind="kernel")
+
+    @property
+    def _task(self) -> Task:  # type: ignore[override]
+        scheduler = fork.running.get(self._host.ident)  # type: ignore[arg-type]
+        return self._host if scheduler is None or scheduler.main.done else scheduler.main
+
+    @property
+    def kind(self) -> Kind:
+        """ "user" while a scheduler runs on the main kernel thread, for this is then its main user thread."""
+        return "kernel" if self._task is self._host else "user"
+
+
+class _DummyThread(Thread):
+    """Stands for a thread that was not started through this class, and can't be joined."""
+
+    def __init__(self, name: str, task: Task, kind: Kind, daemon: bool) -> None:
+        super().__init__(name=name, daemon=daemon, kind=kind)
+        self._task = task
+        self._started = Event()
+        self._started.set()
+
+    def is_alive(self) -> bool:
+        """Whether the thread has not ended."""
+        if not self._started.is_set():
+            raise RuntimeError("thread is not alive")
+        return super().is_alive()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Refuse."""
+        raise RuntimeError("cannot join a dummy thread")
+
+
+class _Life:
+    """Goes when the kernel thread goes to whose locals it belongs: nobody else tells of that thread's end."""
+
+    def __init__(self, task: KernelTask) -> None:
+        self._task = task
+
+    def __del__(self) -> None:
+        self._task.make_last_calls()
+        self._task.done = True
+
+
+_dummy_numbers = itertools.count(1)
+# Of the kernel threads that the standard library, or C, started: the last one that had each ident.
+_dummies: dict[int, _DummyThread] = {}
+# Whether standard threads have the methods of ours, and stand for themselves: see patch.py.
+standard_are_ours = False
+
+
+def _record_of_caller() -> KernelTask:
+    """The record for a kernel thread that touches the library for the first time, and was not started by it."""
+    ident = _get_ident()
+    if ident == _first_thread._host.ident:
+        return _first_thread._host
+    standard = standard_threads.get(ident)
+    name = f"Dummy-{next(_dummy_numbers)}" if standard is None else standard.name
+    task = KernelTask(daemon=True if standard is None else standard.daemon, ident=ident)
+    here.life = _Life(task)
+    # Creating the thread asks for the creator's record: let it find this one.
+    task.adopt()
+    if standard_are_ours and standard is not None:
+        task.thread = standard
+    else:
+        task.thread = _dummies[ident] = _DummyThread(name, task, "kernel", task.daemon)
+    return task
+
+
+def current_thread() -> Thread:
+    """The calling thread, of either kind."""
+    task = current_task()
+    thread = task.thread
+    if isinstance(thread, _StandardThread):
+        return thread  # type: ignore[return-value]
+    # A task that was spawned from the engine's own interface, or a worker of `run_in_kernel_thread`.
+    kind: Kind = "user" if isinstance(task, UserTask) else "kernel"
+    task.thread = dummy = _DummyThread(task.name, task, kind, task.daemon)
+    return dummy
+
+
+def main_thread() -> Thread:
+    """The main thread. In the child of a fork, the thread that forked."""
+    return _main_thread
+
+
+def enumerate() -> list[Thread]:
+    """All threads that are alive, of both kinds, in all schedulers; the main one first."""
+    threads: dict[Thread, None] = {_main_thread: None}
+    for scheduler in list(fork.running.values()):
+        for task in list(scheduler.tasks):
+            if isinstance(task.thread, _StandardThread):
+                threads[task.thread] = None  # type: ignore[index]
+    threads.update(dict.fromkeys(list(kernel_threads)))
+    if standard_are_ours:
+        first = _first_thread._host.ident
+        threads.update(dict.fromkeys(thread for ident, thread in list(standard_threads.items()) if ident != first))
+    threads.update(dict.fromkeys(dummy for dummy in list(_dummies.values()) if dummy.is_alive()))
+    return list(threads)
+
+
+def active_count() -> int:
+    """How many threads are alive: `len(enumerate())`."""
+    return len(enumerate())
+
+
+def get_ident() -> int:
+    """The calling thread's `ident`."""
+    ident = current_task().ident
+    assert ident is not None
+    return ident
+
+
+def get_native_id() -> int:
+    """A number that no other thread in the system has while the calling one lives.
+
+    The system's own for a kernel thread, and for a scheduler's main user thread. Other user threads run on the same
+    kernel thread: theirs has its number in the lower 32 bits.
+    """
+    native_id = _native_id_of(current_task())
+    assert native_id is not None
+    return native_id
+
+
+def _native_id_of(task: Task) -> int | None:
+    native_id = task.host.native_id
+    if native_id is None or not isinstance(task, UserTask) or task is task.scheduler.main:
+        return native_id
+    return task.number << 32 | native_id
+
+
+def currentThread() -> Thread:
+    """`current_thread()`."""
+    _deprecated("currentThread() is deprecated, use current_thread() instead")
+    return current_thread()
+
+
+def activeCount() -> int:
+    """`active_count()`."""
+    _deprecated("activeCount() is deprecated, use active_count() instead")
+    return active_count()
+
+
+def _report_failure(task: UserTask, exc: BaseException) -> None:
+    """For an exception that no thread's own code has let pass: it was interrupted before its first line."""
+    thread = task.thread
+    if isinstance(thread, Thread):
+        thread._fail(exc)
+    else:
+        sys.excepthook(type(exc), exc, exc.__traceback__)
+
+
+def _deprecated(text: str) -> None:
+    warnings.warn(text, DeprecationWarning, stacklevel=3)
+
+
+def _after_fork() -> None:
+    """In the child of a fork only the calling thread is left, and it is the main one."""
+    global _main_thread
+    for thread in list(kernel_threads):
+        if thread._task is not here.task and thread._task is not None:
+            thread._task.vanish()
+            kernel_threads.pop(thread, None)
+    if here.task is not _first_thread._host:
+        _first_thread._host.vanish()
+    survivor = current_thread()
+    for ident in list(_dummies):
+        if _dummies[ident] is not survivor:
+            task = _dummies.pop(ident)._task
+            if task is not None:
+                task.vanish()
+    _main_thread = survivor
+
+
+_first_thread = _MainThread()
+_main_thread: Thread = _first_thread
+kernel.make_record = _record_of_caller
+loop.report_failure = _report_failure
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

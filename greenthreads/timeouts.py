@@ -1,0 +1,114 @@
+"""`timeout`: a limit for all that a thread does in a `with` block.
+
+In a user thread the limit is a timer of its scheduler, and what it does is an interrupt: it is raised where the thread
+waits, or next waits or yields. A computation that never does is not cut short.
+
+In a kernel thread somebody else has to watch the clock: a kernel thread for each block. It interrupts as
+`Thread.interrupt` does there, asynchronously: at once where the thread waits on one of our primitives, at some bytecode
+soon where it computes, and not before it returns where it is in a blocking system call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from _thread import TIMEOUT_MAX, allocate_lock, start_new_thread
+from typing import TYPE_CHECKING
+
+from scheduler.kernel import KernelTask, current_task
+from scheduler.task import UserTask
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from scheduler.task import Task
+
+__all__ = ["timeout"]
+
+
+class _TimeUp(BaseException):
+    """What is raised inside the block. No `Exception`, so that handlers there let it pass."""
+
+
+class timeout:
+    """Raise TimeoutError if a `with` block takes longer than `seconds` (None: without limit).
+
+    For threads of both kinds; blocks may be nested, and the limit of each is its own. See the top of this file for
+    where the block is left.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._expired = False
+        self._task: Task | None = None
+        self._timer: int | None = None
+        self._watch: _Watch | None = None
+        self._interrupt: BaseException | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether the block was left because its time was up."""
+        return self._expired
+
+    def __enter__(self) -> timeout:
+        if self._task is not None:
+            raise RuntimeError("a timeout serves one block: make another")
+        self._task = task = current_task()
+        if self.seconds is None:
+            return self
+        if isinstance(task, UserTask):
+            self._interrupt = _TimeUp()
+            self._timer = task.scheduler.timers.add(task.now() + self.seconds, self)
+        elif isinstance(task, KernelTask):
+            self._watch = _Watch(task, self.seconds)
+        return self
+
+    def expire(self) -> None:
+        """Called by the scheduler when the time is up."""
+        task = self._task
+        if isinstance(task, UserTask) and self._interrupt is not None:
+            task.interrupt_now(self._interrupt)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        task = self._task
+        if isinstance(task, UserTask) and self._timer is not None and self._interrupt is not None:
+            if not task.scheduler.timers.cancel(self._timer):
+                # Too late to be raised, if it was not.
+                task.retract(self._interrupt)
+            self._expired = value is self._interrupt
+        elif self._watch is not None:
+            self._watch.end()
+            self._expired = type(value) is self._watch.interrupt
+        if self._expired:
+            raise TimeoutError(f"timed out after {self.seconds} seconds") from None
+
+
+class _Watch:
+    """Watches the clock for a kernel thread."""
+
+    def __init__(self, task: KernelTask, seconds: float) -> None:
+        self._task = task
+        # A class of its own: an asynchronous exception is raised as a class.
+        self.interrupt: type[BaseException] = type("_TimeUp", (_TimeUp,), {})
+        self._bell = allocate_lock()
+        self._bell.acquire()
+        self._ended = allocate_lock()
+        self._ended.acquire()
+        start_new_thread(self._wait, (max(0.0, min(seconds, TIMEOUT_MAX)),))
+
+    def _wait(self, seconds: float) -> None:
+        try:
+            if not self._bell.acquire(True, seconds):
+                self._task.interrupt(self.interrupt())
+        finally:
+            self._ended.release()
+
+    def end(self) -> None:
+        """Stop watching. Whatever it interrupts with was raised before this returns, or never will be."""
+        try:
+            self._bell.release()
+            self._ended.acquire()
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._task.ident or 0), None)
+        except self.interrupt:
+            pass
