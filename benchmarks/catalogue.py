@@ -1,0 +1,22 @@
+"""All scenarios, in the order of the report."""
+
+from __future__ import annotations
+
+from benchmarks import crossing, events, locking, parking, queues, sleeping, spawning, yielding
+
+__all__ = ["SCENARIOS"]
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        *yielding.SCENARIOS,
+        *spawning.SCENARIOS,
+        *parking.SCENARIOS,
+        *sleeping.SCENARIOS,
+        *locking.SCENARIOS,
+        *events.SCENARIOS,
+        *queues.SCENARIOS,
+        *crossing.SCENARIOS,
+        *parking.MILLION,
+    )
+}
