@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
     from scheduler.loop import Scheduler
 
-__all__ = ["KernelTask", "current_task", "here", "on_main_kernel_thread"]
+__all__ = ["KernelTask", "current_task", "here", "longest_sleep", "on_main_kernel_thread"]
+
+# How long the main kernel thread sleeps at a time.
+_SIGNAL_ROUND = 0.5
 
 
 class _Here(_local):
@@ -51,6 +54,17 @@ _main_ident = threading.main_thread().ident
 def on_main_kernel_thread() -> bool:
     """Whether the calling kernel thread is the one that the interpreter started with."""
     return get_ident() == _main_ident
+
+
+def longest_sleep() -> float:
+    """How many seconds the calling kernel thread may sleep on a lock before it looks round.
+
+    On the main one not for ever: a signal sets a flag, for the interpreter to run the handler, and cuts a sleep short.
+    One that comes after the interpreter has last looked at the flag, and before the system has gone to sleep, cuts
+    nothing short; neither does one that the system gives to another kernel thread, or any on Windows. Nobody can close
+    that gap from here, so it is made short: the flag is looked at after each sleep.
+    """
+    return _SIGNAL_ROUND if on_main_kernel_thread() else TIMEOUT_MAX
 
 
 def _in_child() -> None:
@@ -153,15 +167,17 @@ class KernelTask(Task):
         return woken
 
     def _block(self, bell: LockType, waiters: Waiters | None, deadline: float | None) -> bool:
+        longest = longest_sleep()
         while deadline is not None:
-            left = min(deadline - monotonic(), TIMEOUT_MAX)
+            left = min(deadline - monotonic(), longest)
             if bell.acquire(True, left if left > 0 else 0):
                 return True
             if deadline <= monotonic():
                 if waiters is None or waiters.pop(self, GONE) is not GONE:
                     return False
                 break  # A waker was first: its ring is on the way.
-        bell.acquire()
+        while not bell.acquire(True, longest):
+            pass
         return True
 
     def give_way(self) -> None:

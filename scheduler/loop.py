@@ -23,7 +23,7 @@ import warnings
 import weakref
 
 # By name: a program may put other functions into the module `time` later.
-from _thread import TIMEOUT_MAX, allocate_lock, get_ident
+from _thread import allocate_lock, get_ident
 from collections import deque
 from time import monotonic
 from time import sleep as _system_sleep
@@ -33,7 +33,7 @@ from scheduler import control, deadlock, fork, observers
 from scheduler.clock import Clock, MonotonicClock
 from scheduler.continuation import Continuation, current
 from scheduler.errors import Deadlock, SchedulerBug, SchedulerError, TaskExit
-from scheduler.kernel import KernelTask, current_task, here
+from scheduler.kernel import KernelTask, current_task, here, longest_sleep
 from scheduler.signals import CtrlC
 from scheduler.task import GONE, Task, UserTask
 from scheduler.timers import Timers
@@ -442,7 +442,7 @@ class Scheduler:
         they see that we sleep, and ring. A ring that comes before we sleep is kept by the bell.
         """
         deadline = self.timers.next_deadline()
-        timeout = None if deadline is None else max(0.0, min(deadline - self.clock.now(), TIMEOUT_MAX))
+        timeout = None if deadline is None else max(0.0, deadline - self.clock.now())
         pause = _LOOK_ROUND[0]
         self.asleep = True
         try:
@@ -466,7 +466,9 @@ class Scheduler:
             self.asleep = False
 
     def _sleep(self, timeout: float | None) -> None:
-        self._bell.acquire(True, -1 if timeout is None else timeout)
+        """Sleep until rung; at most `timeout` seconds, and maybe less: see `longest_sleep`."""
+        longest = longest_sleep()
+        self._bell.acquire(True, longest if timeout is None else min(timeout, longest))
 
     def _deadlocked(self) -> None:
         error = Deadlock(deadlock.report(self.tasks))

@@ -40,6 +40,25 @@ def soon(until: Any) -> Iterator[Callable[[Callable[[], object]], None]]:
         kernel.join()
 
 
+@pytest.fixture
+def cut_short_nothing() -> Iterator[Callable[[], None]]:
+    """Press Ctrl-C so that the signal does not end the sleep of the main kernel thread.
+
+    By having the system give it to another one. A signal that comes just before the sleep begins does the same, about
+    once in 200 times on a busy machine.
+    """
+    asked = threading.Event()
+    kernel = threading.Thread(target=lambda: (asked.wait(), time.sleep(0.05), ctrl_c()))
+    kernel.start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield asked.set
+    finally:
+        asked.set()
+        kernel.join()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
 def test_while_main_runs() -> None:
     record: list[str] = []
 
@@ -72,6 +91,48 @@ def test_while_everything_sleeps(soon: Any, wait: Callable[[], object]) -> None:
 
     run_scheduler(main)
     assert record == ["interrupted"]
+
+
+def test_a_sleep_that_the_signal_does_not_cut_short_is_no_long_one(cut_short_nothing: Any) -> None:
+    def main() -> None:
+        cut_short_nothing()
+        with pytest.raises(KeyboardInterrupt):
+            sleep(1000)
+
+    run_scheduler(main)
+
+
+@pytest.mark.parametrize("timeout", [-1, 1000])
+def test_nor_is_the_wait_of_a_kernel_thread(cut_short_nothing: Any, timeout: float) -> None:
+    lock = Lock()
+    lock.acquire()
+    cut_short_nothing()
+    with pytest.raises(KeyboardInterrupt):
+        lock.acquire(timeout=timeout)
+    lock.release()
+
+
+def test_nor_the_unwinding_of_daemons(cut_short_nothing: Any) -> None:
+    record: list[str] = []
+
+    def daemon() -> None:
+        try:
+            sleep(1000)
+        finally:
+            cut_short_nothing()
+            try:
+                sleep(4)
+                record.append("never")
+            finally:
+                record.append("unwound")
+
+    def main() -> None:
+        Thread(target=daemon, daemon=True).start()
+        yield_now()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_scheduler(main)
+    assert record == ["unwound"]
 
 
 def test_uncaught_it_comes_out_of_run_scheduler_after_the_others_have_ended(soon: Any) -> None:
