@@ -76,8 +76,8 @@ class Barrier:
         BrokenBarrierError, for all of them, if one of them has waited `timeout` seconds, was interrupted, or failed in
         the action, and when the barrier is reset or aborted. Blocks the calling thread.
         """
-        if control.announce is not None:
-            control.announce("wait", self)
+        if control.active is not None:
+            control.active.step("wait", self)
         if timeout is None:
             timeout = self._timeout
         deadline = None if timeout is None else deadline_after(timeout)
@@ -132,16 +132,16 @@ class Barrier:
 
     def reset(self) -> None:
         """Make the barrier as new. Who waits there now gets BrokenBarrierError."""
-        if control.announce is not None:
-            control.announce("reset", self)
+        if control.active is not None:
+            control.active.step("reset", self)
         meeting = self._round
         self._round = _Round()
         meeting.end(False)
 
     def abort(self) -> None:
         """Break the barrier: who waits, and who comes, gets BrokenBarrierError until it is reset."""
-        if control.announce is not None:
-            control.announce("abort", self)
+        if control.active is not None:
+            control.active.step("abort", self)
         self._round.end(False)
 
     @property
@@ -152,11 +152,15 @@ class Barrier:
     @property
     def n_waiting(self) -> int:
         """How many are waiting."""
+        if control.active is not None:
+            control.active.step("n_waiting", self)
         return len(self._round.waiters)
 
     @property
     def broken(self) -> bool:
         """Whether it is broken."""
+        if control.active is not None:
+            control.active.step("broken", self)
         return self._round.passed is False
 
     def waiting_for(self, task: Task) -> Wait:
@@ -166,6 +170,6 @@ class Barrier:
 
     def __repr__(self) -> str:
         name = f"{type(self).__module__}.{type(self).__qualname__} at {id(self):#x}"
-        if self.broken:
+        if self._round.passed is False:
             return f"<{name}: broken>"
-        return f"<{name}: waiters={self.n_waiting}/{self.parties}>"
+        return f"<{name}: waiters={len(self._round.waiters)}/{self.parties}>"

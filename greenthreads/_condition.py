@@ -103,7 +103,7 @@ class Condition:
     def _is_owned(self) -> bool:
         """Whether somebody holds the lock; whether it is the calling thread, a plain lock can't say."""
         if self._ours:
-            return self._lock.locked()  # type: ignore[no-any-return]
+            return self._lock._bar.locked()  # type: ignore[no-any-return]
         if self._lock.acquire(False):
             self._lock.release()
             return False
@@ -116,8 +116,8 @@ class Condition:
 
         Blocks the calling thread. RuntimeError if it does not hold the lock.
         """
-        if control.announce is not None:
-            control.announce("wait", self)
+        if control.active is not None:
+            control.active.step("wait", self)
         if not self._is_owned():
             raise RuntimeError("cannot wait on un-acquired lock")
         deadline = None if timeout is None else deadline_after(timeout)
@@ -126,6 +126,8 @@ class Condition:
         me = current_task()
         waiters: Any = self._waiters
         waiters[me] = None
+        if control.active is not None and control.active.controls():
+            return self._wait_controlled(me, control.AT_ONCE if timeout is not None and timeout <= 0 else deadline)
         state = self._release_save()
         try:
             if timeout is not None and timeout <= 0:
@@ -133,6 +135,27 @@ class Condition:
             return me.park(waiters, self, deadline, self._pass_on)
         finally:
             self._take_back(state)
+
+    def _wait_controlled(self, me: Task, deadline: float | None) -> bool:
+        """Open the lock and wait in one step, and take it again in the one that a notified thread wakes up in."""
+        waiters: Any = self._waiters
+        lock = self._lock
+        is_held = lock._bar.locked
+        state = self._release_save() if type(lock) is RLock else lock._open()
+        woken = False
+        try:
+            assert control.active is not None
+            woken = control.active.step("wake", self, lambda: me in waiters or is_held(), deadline)
+            return waiters.pop(me, GONE) is GONE
+        finally:
+            waiters.pop(me, None)
+            if not woken:
+                self._take_back(state)
+            else:
+                lock._bar.acquire(False)
+                lock._owner = me
+                if state is not None:
+                    lock._count = state[0]
 
     def _take_back(self, state: Any) -> None:
         interrupt = None
@@ -196,8 +219,8 @@ class Condition:
 
         RuntimeError if the calling thread does not hold the lock.
         """
-        if control.announce is not None:
-            control.announce("notify", self)
+        if control.active is not None:
+            control.active.step("notify", self)
         if not self._is_owned():
             raise RuntimeError("cannot notify on un-acquired lock")
         self._wake(n)

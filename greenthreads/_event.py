@@ -30,8 +30,8 @@ class Event:
 
     def is_set(self) -> bool:
         """Whether the flag is true."""
-        if control.announce is not None:
-            control.announce("is_set", self)
+        if control.active is not None:
+            control.active.step("is_set", self)
         return self._flag
 
     def isSet(self) -> bool:
@@ -41,22 +41,22 @@ class Event:
 
     def set(self) -> None:
         """Make the flag true and wake all who wait, in the order in which they came. From any thread; no switch."""
-        if control.announce is not None:
-            control.announce("set", self)
+        if control.active is not None:
+            control.active.step("set", self)
         self._flag = True
         if self._waiters:
             unpark_all(self._waiters)
 
     def clear(self) -> None:
         """Make the flag false."""
-        if control.announce is not None:
-            control.announce("clear", self)
+        if control.active is not None:
+            control.active.step("clear", self)
         self._flag = False
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the flag is true; False if `timeout` seconds passed first. Blocks the calling thread."""
-        if control.announce is not None:
-            control.announce("wait", self)
+        if control.active is not None:
+            control.active.step("wait", self)
         if self._flag:
             return True
         deadline = deadline_after(timeout)

@@ -51,8 +51,10 @@ class Lock:
             deadline = deadline_of(blocking, timeout)
         else:
             deadline = None
-        if control.announce is not None:
-            control.announce("acquire", self)
+        if control.active is not None:
+            until = deadline if blocking and timeout != 0 else control.AT_ONCE
+            if not control.active.step("acquire", self, self._bar.locked, until):
+                return False
         try:
             me: Task = current().task
         except AttributeError:
@@ -65,8 +67,8 @@ class Lock:
         return self._wait(me, deadline)
 
     def __enter__(self) -> bool:
-        if control.announce is not None:
-            control.announce("acquire", self)
+        if control.active is not None:
+            control.active.step("acquire", self, self._bar.locked)
         try:
             me: Task = current().task
         except AttributeError:
@@ -90,8 +92,13 @@ class Lock:
 
     def release(self) -> None:
         """Open the lock, or hand it to the oldest waiter. From any thread. RuntimeError if it is not taken."""
-        if control.announce is not None:
-            control.announce("release", self)
+        if control.active is not None:
+            control.active.step("release", self)
+        self._open()
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        if control.active is not None:
+            control.active.step("release", self)
         if self._waiters:
             self._hand_over()
             return
@@ -100,9 +107,7 @@ class Lock:
         if self._waiters:
             self._rescue()
 
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
-        if control.announce is not None:
-            control.announce("release", self)
+    def _open(self) -> None:
         if self._waiters:
             self._hand_over()
             return
@@ -145,6 +150,8 @@ class Lock:
 
     def locked(self) -> bool:
         """Whether the lock is taken."""
+        if control.active is not None:
+            control.active.step("locked", self)
         return self._bar.locked()
 
     # The names that `_thread` had before these.

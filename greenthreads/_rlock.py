@@ -65,12 +65,14 @@ class RLock:
             deadline = deadline_of(blocking, timeout)
         else:
             deadline = None
-        if control.announce is not None:
-            control.announce("acquire", self)
         try:
             me: Task = current().task
         except AttributeError:
             me = current_task()
+        if control.active is not None:
+            until = deadline if blocking and timeout != 0 else control.AT_ONCE
+            if not control.active.step("acquire", self, None if self._owner is me else self._bar.locked, until):
+                return False
         if self._owner is me:
             self._count += 1
             return True
@@ -83,12 +85,12 @@ class RLock:
         return self._wait(me, deadline)
 
     def __enter__(self) -> bool:
-        if control.announce is not None:
-            control.announce("acquire", self)
         try:
             me: Task = current().task
         except AttributeError:
             me = current_task()
+        if control.active is not None:
+            control.active.step("acquire", self, None if self._owner is me else self._bar.locked)
         if self._owner is me:
             self._count += 1
             return True
@@ -120,8 +122,8 @@ class RLock:
 
         RuntimeError if the calling thread does not hold it.
         """
-        if control.announce is not None:
-            control.announce("release", self)
+        if control.active is not None:
+            control.active.step("release", self)
         try:
             me = current().task
         except AttributeError:
@@ -134,8 +136,8 @@ class RLock:
         self._open()
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
-        if control.announce is not None:
-            control.announce("release", self)
+        if control.active is not None:
+            control.active.step("release", self)
         try:
             me = current().task
         except AttributeError:
@@ -184,6 +186,8 @@ class RLock:
 
     def locked(self) -> bool:
         """Whether any thread holds the lock."""
+        if control.active is not None:
+            control.active.step("locked", self)
         return self._bar.locked()
 
     # ---- What Condition asks of a lock -----------------------------------------------------------------------------

@@ -52,8 +52,10 @@ class Semaphore:
         """
         if not blocking and timeout is not None:
             raise ValueError("can't specify timeout for non-blocking acquire")
-        if control.announce is not None:
-            control.announce("acquire", self)
+        if control.active is not None and not control.active.step(
+            "acquire", self, self._is_empty, _deadline(blocking, timeout)
+        ):
+            return False
         if self._take():
             return True
         if not blocking:
@@ -64,6 +66,9 @@ class Semaphore:
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
         self.release()
+
+    def _is_empty(self) -> bool:
+        return not self._permits and not length_hint(self._reserve)
 
     def _take(self) -> bool:
         try:
@@ -97,8 +102,8 @@ class Semaphore:
         """Give `n` permits back, or to those who have waited longest. From any thread; does not switch."""
         if n < 1:
             raise ValueError("n must be one or more")
-        if control.announce is not None:
-            control.announce("release", self)
+        if control.active is not None:
+            control.active.step("release", self)
         for _ in repeat(None, n):
             self._give()
 
@@ -122,6 +127,12 @@ class Semaphore:
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.{type(self).__qualname__} at {id(self):#x}: value={self._value}>"
+
+
+def _deadline(blocking: bool, timeout: float | None) -> float | None:
+    if not blocking or (timeout is not None and timeout <= 0):
+        return control.AT_ONCE
+    return deadline_after(timeout)
 
 
 class BoundedSemaphore(Semaphore):

@@ -20,7 +20,7 @@ from greenthreads._lock import Lock
 from greenthreads._rlock import RLock
 from greenthreads._time import TIMEOUT_MAX, deadline_after
 from greenthreads.thread import get_ident, get_native_id
-from scheduler import fork
+from scheduler import control, fork
 from scheduler.errors import TaskExit
 from scheduler.kernel import current_task
 from scheduler.task import UserTask
@@ -90,6 +90,8 @@ def start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kwa
         raise TypeError("2nd arg must be a tuple")
     if kwargs is not None and not isinstance(kwargs, dict):
         raise TypeError("optional 3rd arg must be a dictionary")
+    if control.active is not None:
+        control.active.step("start", function)
     return _start(scheduler, function, args, kwargs or {}).number
 
 
@@ -97,7 +99,7 @@ start_new = start_new_thread
 
 
 def _start(scheduler: Scheduler, function: Any, args: Any, kwargs: Any) -> UserTask:
-    task = UserTask(scheduler, partial(_run, function, args, kwargs), None, daemon=True)
+    task = scheduler.task_type(scheduler, partial(_run, function, args, kwargs), None, daemon=True)
     scheduler.add(task)
     return task
 
@@ -208,7 +210,7 @@ if hasattr(_standard, "_ThreadHandle"):
             raise TypeError("'handle' must be a _ThreadHandle")
         if handle._task is not None or handle._done:
             raise RuntimeError("thread already started")
-        task = UserTask(scheduler, partial(_run, function, (), {}), None, daemon)
+        task = scheduler.task_type(scheduler, partial(_run, function, (), {}), None, daemon)
         handle._task = task
         try:
             scheduler.add(task)

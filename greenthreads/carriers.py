@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from scheduler import observers
 from scheduler.continuation import current
 from scheduler.kernel import KernelTask, current_task
-from scheduler.task import UserTask
 
 if TYPE_CHECKING:
     from greenthreads.thread import Thread
@@ -74,7 +73,7 @@ def start_user(thread: Thread) -> None:
             f"can't start user thread {thread.name!r}: no scheduler runs here. Start user threads inside "
             "run_scheduler(main), or make it a kernel thread with kind='kernel'"
         )
-    task = UserTask(scheduler, thread._bootstrap, thread, thread._daemonic)
+    task = scheduler.task_type(scheduler, thread._bootstrap, thread, thread._daemonic)
     if thread._context is not None:
         task.context = thread._context
     thread._task = task

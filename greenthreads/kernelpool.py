@@ -14,7 +14,7 @@ from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from scheduler import deadlock
+from scheduler import control, deadlock
 from scheduler.kernel import KernelTask, current_task
 from scheduler.task import GONE, Task, Wait, unpark_all
 
@@ -135,6 +135,10 @@ def run_in_kernel_thread(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> 
     """
     task = current_task()
     if isinstance(task, KernelTask):
+        return fn(*args, **kwargs)
+    if control.active is not None and control.active.controls():
+        # In place: a kernel thread would be out of control.
+        control.active.step("call", fn)
         return fn(*args, **kwargs)
     call = _Call(partial(fn, *args, **kwargs), task.scheduler)
     _pool.submit(call)

@@ -36,8 +36,8 @@ class Once:
         Blocks the calling thread while another one makes the call. An exception goes to who made the call, and the
         next one to come, or to wait, tries again. RuntimeError if `fn` asks for its own result.
         """
-        if control.announce is not None:
-            control.announce("call", self)
+        if control.active is not None:
+            control.active.step("call", self)
         if not self._done:
             with self._lock:
                 if not self._done:

@@ -112,8 +112,9 @@ class Queue(Generic[T]):
 
         Raises Full if there is no room (in time), ShutDown once the queue is shut down. Blocks the calling thread.
         """
-        if control.announce is not None:
-            control.announce("put", self)
+        if control.active is not None and control.active.controls():
+            self._put_controlled(item, block, timeout)
+            return
         if not self._free:
             self._put_locked(item, block, timeout)
             return
@@ -204,8 +205,8 @@ class Queue(Generic[T]):
         Raises Empty if there is none (in time), ShutDown once the queue is shut down and empty. Blocks the calling
         thread.
         """
-        if control.announce is not None:
-            control.announce("get", self)
+        if control.active is not None and control.active.controls():
+            return self._get_controlled(block, timeout)
         if not self._free:
             return self._get_locked(block, timeout)
         queue = self.queue
@@ -303,6 +304,42 @@ class Queue(Generic[T]):
                 self._put(item)
             self._serve()
 
+    # ---- Under a controlled scheduler: any thread that can go on may be next, see scheduler.control ------------------
+
+    def _put_controlled(self, item: T, block: bool, timeout: float | None) -> None:
+        assert control.active is not None
+        if self._mutex._bar.locked():
+            control.active.step("acquire", self._mutex, self._mutex._bar.locked)
+        until = _until(block, timeout) if self.maxsize > 0 else None
+        if not control.active.step("put", self, self._cannot_put, until):
+            raise Full
+        if self.is_shutdown:
+            raise ShutDown
+        with _Holding(self._mutex, self._plain):
+            self._put(item)
+            next(self._count_put)
+
+    def _cannot_put(self) -> bool:
+        if self._mutex._bar.locked():
+            return True
+        return 0 < self.maxsize <= self._qsize() and not self.is_shutdown
+
+    def _get_controlled(self, block: bool, timeout: float | None) -> T:
+        assert control.active is not None
+        if self._mutex._bar.locked():
+            control.active.step("acquire", self._mutex, self._mutex._bar.locked)
+        if not control.active.step("get", self, self._cannot_get, _until(block, timeout)):
+            raise Empty
+        if not self._qsize():
+            raise ShutDown
+        with _Holding(self._mutex, self._plain):
+            return self._get()
+
+    def _cannot_get(self) -> bool:
+        if self._mutex._bar.locked():
+            return True
+        return not self._qsize() and not self.is_shutdown
+
     # ---- The rest --------------------------------------------------------------------------------------------------
 
     def put_nowait(self, item: T) -> None:
@@ -315,10 +352,10 @@ class Queue(Generic[T]):
 
     def qsize(self) -> int:
         """How many items there are. Another thread may change that before you look at the answer."""
-        if control.announce is not None:
-            control.announce("qsize", self)
-        if self._plain:
-            return len(self.queue)
+        if control.active is not None:
+            control.active.step("qsize", self)
+        if self._plain or (control.active is not None and control.active.controls()):
+            return self._qsize()
         with self._mutex:
             return self._qsize()
 
@@ -332,15 +369,15 @@ class Queue(Generic[T]):
 
     def task_done(self) -> None:
         """Say that one item that was got is dealt with. ValueError if there are more of these than items put."""
-        if control.announce is not None:
-            control.announce("task_done", self)
+        if control.active is not None:
+            control.active.step("task_done", self)
         if self._tally.done() == 0:
             unpark_all(self._joiners)
 
     def join(self) -> None:
         """Wait until every item that was put has been dealt with. Blocks the calling thread."""
-        if control.announce is not None:
-            control.announce("join", self)
+        if control.active is not None:
+            control.active.step("join", self, self._tally.read)
         me = current_task()
         while self._tally.read():
             self._joiners[me] = None
@@ -354,18 +391,24 @@ class Queue(Generic[T]):
         `immediate` empties it now, counting each item as dealt with. Wakes every thread that waits on the queue. On
         every Python; the standard library has it since 3.13.
         """
-        if control.announce is not None:
-            control.announce("shutdown", self)
+        if control.active is not None:
+            control.active.step("shutdown", self, self._mutex._bar.locked)
+            if control.active.controls():
+                self._shut(immediate)
+                return
         with self._mutex:
-            self.is_shutdown = True
-            if immediate:
-                while self._qsize():
-                    self._get()
-                    if self._tally.read() > 0:
-                        self._tally.done()
-                unpark_all(self._joiners)
-            for waiters in (self._getters, self._putters):
-                self._refuse_all(waiters)
+            self._shut(immediate)
+
+    def _shut(self, immediate: bool) -> None:
+        self.is_shutdown = True
+        if immediate:
+            while self._qsize():
+                self._get()
+                if self._tally.read() > 0:
+                    self._tally.done()
+            unpark_all(self._joiners)
+        for waiters in (self._getters, self._putters):
+            self._refuse_all(waiters)
 
     def _refuse_all(self, waiters: OldestFirst) -> None:
         while waiters:
@@ -396,6 +439,34 @@ class Queue(Generic[T]):
 
     def _get(self) -> T:
         return self.queue.popleft()  # type: ignore[no-any-return]
+
+
+def _until(block: bool, timeout: float | None) -> float | None:
+    """The deadline of a step that waits for an item or for room."""
+    if not block:
+        return control.AT_ONCE
+    if timeout is not None and timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
+    return control.AT_ONCE if timeout == 0 else deadline_after(timeout)
+
+
+class _Holding:
+    """Hold a queue's mutex, which is open, around hooks that may switch. Those of a plain queue do not."""
+
+    __slots__ = ("_bar", "_mutex")
+
+    def __init__(self, mutex: Lock, plain: bool) -> None:
+        self._bar = None if plain else mutex._bar
+        self._mutex = mutex
+
+    def __enter__(self) -> None:
+        if self._bar is not None:
+            self._bar.acquire(False)
+            self._mutex._owner = current_task()
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        if self._bar is not None:
+            self._mutex._open()
 
 
 class _Tally:
@@ -479,8 +550,8 @@ class SimpleQueue(Generic[T]):
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         """Add `item`. Never blocks; `block` and `timeout` are there for `Queue.put`'s sake."""
-        if control.announce is not None:
-            control.announce("put", self)
+        if control.active is not None:
+            control.active.step("put", self)
         self._items.append(item)
         if self._getters:
             self._wake()
@@ -495,10 +566,12 @@ class SimpleQueue(Generic[T]):
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         """Take an item, waiting for one at most `timeout` seconds (None: without limit) if `block`; else Empty."""
-        if control.announce is not None:
-            control.announce("get", self)
         if block and timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
+        if control.active is not None and not control.active.step(
+            "get", self, self._cannot_get, _until(block, timeout)
+        ):
+            raise Empty
         items = self._items
         if items and not self._getters:
             try:
@@ -511,6 +584,9 @@ class SimpleQueue(Generic[T]):
             except IndexError:
                 raise Empty from None
         return self._wait(None if timeout is None else deadline_after(timeout))
+
+    def _cannot_get(self) -> bool:
+        return not self._items
 
     def _wait(self, deadline: float | None) -> T:
         me, getters, items = current_task(), self._getters, self._items
@@ -549,11 +625,13 @@ class SimpleQueue(Generic[T]):
 
     def qsize(self) -> int:
         """How many items there are."""
+        if control.active is not None:
+            control.active.step("qsize", self)
         return len(self._items)
 
     def empty(self) -> bool:
         """Whether there are none."""
-        return not self._items
+        return not self.qsize()
 
     def waiting_for(self, task: Task) -> Wait:
         """See `scheduler.task.Waitable`."""

@@ -67,8 +67,8 @@ class RWLock:
         Blocks the calling thread. True if it was taken.
         """
         deadline = deadline_of(blocking, timeout)
-        if control.announce is not None:
-            control.announce("acquire_read", self)
+        if control.active is not None:
+            control.active.step("acquire_read", self)
         me = current_task()
         with self._guard:
             if self._writer is None and not self._waiters:
@@ -83,8 +83,8 @@ class RWLock:
     def acquire_write(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock to write; as `acquire_read`."""
         deadline = deadline_of(blocking, timeout)
-        if control.announce is not None:
-            control.announce("acquire_write", self)
+        if control.active is not None:
+            control.active.step("acquire_write", self)
         me = current_task()
         with self._guard:
             if self._writer is None and not self._readers and not self._waiters:
@@ -110,8 +110,8 @@ class RWLock:
 
     def release_read(self) -> None:
         """Give the lock up that was taken to read. RuntimeError if nobody reads."""
-        if control.announce is not None:
-            control.announce("release_read", self)
+        if control.active is not None:
+            control.active.step("release_read", self)
         with self._guard:
             if not self._readers:
                 raise RuntimeError("release of a lock that nobody holds to read")
@@ -120,8 +120,8 @@ class RWLock:
 
     def release_write(self) -> None:
         """Give the lock up that was taken to write. RuntimeError if nobody writes."""
-        if control.announce is not None:
-            control.announce("release_write", self)
+        if control.active is not None:
+            control.active.step("release_write", self)
         with self._guard:
             if self._writer is None:
                 raise RuntimeError("release of a lock that nobody holds to write")

@@ -132,13 +132,13 @@ class Thread(_standard.Thread):
             raise RuntimeError("thread.__init__() not called")
         if self._task is not None or self._ident is not None:
             raise RuntimeError("threads can only be started once")
-        if control.announce is not None:
-            control.announce("start", self)
+        if control.active is not None:
+            control.active.step("start", self)
         if _inherits_context and self._context is None:
             self._context = copy_context()
         if self._kind is None:
             self._kind = carriers.default  # made before `patch`
-        if self._kind == "user":
+        if self._kind == "user" or (control.active is not None and control.active.controls()):
             start_user(self)
         else:
             start_kernel(self)
@@ -201,11 +201,12 @@ class Thread(_standard.Thread):
             raise RuntimeError("cannot join thread before it is started")
         if current_task().thread is self:
             raise RuntimeError("cannot join current thread")
-        if control.announce is not None:
-            control.announce("join", self)
-        if timeout is None:
-            task.join()
-        elif not task.join(deadline_after(max(timeout, 0))):
+        deadline = None if timeout is None else deadline_after(max(timeout, 0))
+        if control.active is not None and not control.active.step(
+            "join", self, task.is_going_on, control.AT_ONCE if timeout is not None and timeout <= 0 else deadline
+        ):
+            return
+        if not task.join(deadline):
             return
         if self._kind == "kernel" and isinstance(task, KernelTask):
             carrier = task.carrier
@@ -217,6 +218,8 @@ class Thread(_standard.Thread):
     def is_alive(self) -> bool:
         """Whether the thread was started and has not ended."""
         assert self._initialized, "Thread.__init__() not called"
+        if control.active is not None:
+            control.active.step("is_alive", self)
         task = self._task
         if task is None:
             return self._ident is not None and _standard_is_alive(self)
@@ -441,6 +444,8 @@ def main_thread() -> Thread:
 
 def enumerate() -> list[Thread]:
     """All threads that are alive, of both kinds, in all schedulers; the main one first."""
+    if control.active is not None:
+        control.active.step("enumerate", None)
     threads: dict[Thread, None] = {_main_thread: None}
     for scheduler in list(fork.running.values()):
         for task in list(scheduler.tasks):

@@ -1,10 +1,21 @@
 """The seam for a controlled scheduler.
 
-Every public operation of a primitive is one step. It calls `announce` first, with the operation's name and the object,
-when there is one to call. In production there is none, and the whole cost is this global check:
+Every public operation of a primitive is one step of its thread. Where somebody controls the threads, the operation
+first asks for its turn:
 
-    if control.announce is not None:
-        control.announce("acquire", self)
+    if control.active is not None:
+        control.active.step("set", self)
+
+In production nobody does, and the whole cost is this global check.
+
+An operation that may have to wait says until when it can't go on. Its turn comes only when it can, so what follows
+finds the lock open, the item there; and *any* thread that could go on may be next, not just the oldest waiter:
+
+    if control.active is not None and not control.active.step("acquire", self, self._bar.locked, deadline):
+        return False
+
+That is the point of it: the primitives hand over first come, first served, but `threading` promises no such thing, and
+a program that leans on the order is to be found out.
 
 Shared memory has a seam of its own, `access` and `note`. Only instrumented code calls it, and there is none outside of
 an exploration; see `greenthreads.testing.instrument`.
@@ -13,12 +24,12 @@ an exploration; see `greenthreads.testing.instrument`.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-__all__ = ["SIZE", "WHOLE", "Footprint", "Part", "access", "announce", "note"]
+__all__ = ["AT_ONCE", "SIZE", "WHOLE", "Controller", "Footprint", "Part", "access", "active", "note"]
 
 
 class Part(enum.Enum):
@@ -40,7 +51,32 @@ SIZE: Final = Part.SIZE
 # pair of entries of which one writes, with equal parts or one of them WHOLE.
 Footprint: TypeAlias = "tuple[tuple[Hashable, bool], ...]"
 
-announce: Callable[[str, object], None] | None = None
+# The deadline of an operation that does not wait.
+AT_ONCE: Final = float("-inf")
+
+
+class Controller(Protocol):
+    """Who decides which thread takes the next step."""
+
+    def step(
+        self,
+        op: str,
+        obj: object,
+        blocked: Callable[[], object] | None = None,
+        deadline: float | None = None,
+        /,
+    ) -> bool:
+        """Wait for the calling thread's turn to do `op` on `obj`, which comes only while `blocked()` is false.
+
+        False if `deadline` (absolute; AT_ONCE for one that has passed) came first. At once True for a thread that is
+        not under control. Raises what the thread is interrupted with while it is blocked.
+        """
+
+    def controls(self) -> bool:
+        """Whether the calling thread is under control."""
+
+
+active: Controller | None = None
 
 # Called before each access to memory that threads may share, with the object and the footprint. Parts are names of
 # attributes and variables, keys and indices; the object of a global is its module's namespace, that of a closure

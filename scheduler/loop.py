@@ -29,7 +29,7 @@ from time import monotonic
 from time import sleep as _system_sleep
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from scheduler import control, deadlock, fork, observers
+from scheduler import deadlock, fork, observers
 from scheduler.clock import Clock, MonotonicClock
 from scheduler.continuation import Continuation, current
 from scheduler.errors import Deadlock, SchedulerBug, SchedulerError, TaskExit
@@ -149,6 +149,9 @@ class Scheduler:
         "to_start",
     )  # fmt: skip
 
+    # What the engine keeps of each thread.
+    task_type: type[UserTask] = UserTask
+
     def __init__(self, *, clock: Clock | None = None) -> None:
         self.clock: Clock = MonotonicClock() if clock is None else clock
         # Invariant: a task is here iff it is READY, or NEW; the root is here iff threads run.
@@ -186,7 +189,7 @@ class Scheduler:
         `thread` is an object of the caller's with a `name`, for reports. An exception that leaves `fn` goes to
         `sys.excepthook`. RuntimeError once the scheduler is ending.
         """
-        task = UserTask(self, fn, _Named(name) if thread is None and name is not None else thread, daemon)
+        task = self.task_type(self, fn, _Named(name) if thread is None and name is not None else thread, daemon)
         self.add(task)
         return task
 
@@ -625,8 +628,6 @@ def sleep(seconds: float) -> None:
     A user thread parks, a kernel thread blocks. Errors are `time.sleep`'s own.
     """
     delay = _seconds(seconds)
-    if control.announce is not None:
-        control.announce("sleep", delay)
     if delay:
         current_task().sleep(delay)
     else:

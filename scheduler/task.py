@@ -168,6 +168,10 @@ class Task:
         """As the reason of a park: to join this task."""
         return Wait(f"the end of {self.name!r}")
 
+    def is_going_on(self) -> bool:
+        """Whether the thread has not ended."""
+        return not self.done
+
     def join(self, deadline: float | None = None) -> bool:
         """Park the calling thread, of either kind, until this one is done; False if `deadline` passed first."""
         if self.done:
