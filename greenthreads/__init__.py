@@ -30,6 +30,7 @@ from greenthreads._thread import stack_size
 from greenthreads._time import TIMEOUT_MAX
 from greenthreads._timer import Timer
 from greenthreads.carriers import default_kind, set_default_kind
+from greenthreads.dumps import dump_on_signal, dump_threads, undump_on_signal
 from greenthreads.group import ThreadGroup
 from greenthreads.kernelpool import run_in_kernel_thread
 from greenthreads.once import Once
@@ -101,6 +102,8 @@ __all__ = [
     "currentThread",
     "current_thread",
     "default_kind",
+    "dump_on_signal",
+    "dump_threads",
     "enumerate",
     "excepthook",
     "get_ident",
@@ -121,6 +124,7 @@ __all__ = [
     "sleep",
     "stack_size",
     "timeout",
+    "undump_on_signal",
     "yield_now",
 ]
 

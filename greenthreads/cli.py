@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words[:at])
     program = _program(words[at:], parser)
     set_default_kind(options.kind)
+    if options.dump:
+        greenthreads.dump_on_signal()
     if options.patch and options.kind == "user":
         _patch()
     stats = Stats() if options.stats else None
@@ -90,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--kind", choices=("user", "kernel"), default="user", help="what a Thread is unless it says so (default: user)"
+    )
+    parser.add_argument(
+        "--dump", action="store_true", help="say on stderr what all threads are doing at each SIGQUIT (Ctrl-\\)"
     )
     parser.add_argument("--stats", action="store_true", help="end with a table of what the threads did, on stderr")
     parser.add_argument(

@@ -18,11 +18,21 @@ from scheduler.kernel import on_main_kernel_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from scheduler.task import Task, UserTask
 
-__all__ = ["Waiting", "anybody_outside", "report", "table", "where"]
+__all__ = [
+    "Reasons",
+    "Waiting",
+    "anybody_outside",
+    "holder_name",
+    "is_of_engine",
+    "is_ours",
+    "report",
+    "table",
+    "where",
+]
 
 # As they were when this module was imported: a program may put others in their place.
 _StandardTimer = threading.Timer
@@ -41,6 +51,16 @@ _OURS = tuple(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep + p + os.sep
     for p in ("scheduler", "greenthreads")
 )
+
+
+def is_ours(code: CodeType) -> bool:
+    """Whether `code` is this library's own."""
+    return code.co_filename.startswith(_OURS)
+
+
+def is_of_engine(code: CodeType) -> bool:
+    """Whether `code` is the engine's."""
+    return code.co_filename.startswith(_OURS[0])
 
 
 class Waiting(NamedTuple):
@@ -88,8 +108,8 @@ def _has_handler() -> bool:
         handler = signal.getsignal(number)
         if not callable(handler) or handler is signal.default_int_handler or isinstance(handler, signal.Handlers):
             continue
-        # Our own Ctrl-C handler raises in the main thread; that ends the wait, but nobody counts on it.
-        if not getattr(handler, "is_ctrl_c", False) and not _of_watchdog(handler):
+        # Our own: the one for Ctrl-C raises in the main thread, which ends the wait, but nobody counts on it.
+        if not getattr(handler, "wakes_nobody", False) and not _of_watchdog(handler):
             return True
     return False
 
@@ -98,7 +118,7 @@ def where(task: UserTask) -> tuple[str, int, str]:
     """File, line and function where a parked task waits: its innermost frame outside of this library."""
     frame = task.continuation.gr_frame if task.continuation is not None else None
     innermost = frame
-    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+    while frame is not None and is_ours(frame.f_code):
         frame = frame.f_back
     frame = frame or innermost
     if frame is None:
@@ -106,31 +126,41 @@ def where(task: UserTask) -> tuple[str, int, str]:
     return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
 
 
+class Reasons:
+    """Puts what parked threads wait for into words. Things are numbered in the order in which they come up."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, str] = {}
+        self._count: dict[str, int] = {}
+
+    def of(self, task: Task) -> tuple[str, Task | None]:
+        """What `task` waits for, and who holds that, if anybody does."""
+        reason = task.wait
+        if reason is None:
+            return "nothing (it was never run)", None
+        if isinstance(reason, str):
+            return reason, None
+        what, holder, wants = reason.waiting_for(task)
+        if what[:1].isupper():
+            if id(reason) not in self._numbers:
+                self._count[what[0]] = self._count.get(what[0], 0) + 1
+                self._numbers[id(reason)] = f"{what} {what[0]}{self._count[what[0]]}"
+            what = self._numbers[id(reason)]
+        return what + (f" ({wants})" if wants else ""), holder
+
+
 def report(tasks: Iterable[UserTask]) -> list[Waiting]:
     """Who waits for what. Things waited for are numbered in the order in which they appear."""
-    numbers: dict[int, str] = {}
-    count: dict[str, int] = {}
+    reasons = Reasons()
     rows = []
     for task in tasks:
-        reason = task.wait
-        holder: Task | None = None
-        if reason is None:
-            what = "nothing (it was never run)"
-        elif isinstance(reason, str):
-            what = reason
-        else:
-            what, holder, wants = reason.waiting_for(task)
-            if what[:1].isupper():
-                if id(reason) not in numbers:
-                    count[what[0]] = count.get(what[0], 0) + 1
-                    numbers[id(reason)] = f"{what} {what[0]}{count[what[0]]}"
-                what = numbers[id(reason)]
-            what += f" ({wants})" if wants else ""
-        rows.append(Waiting(task.name, what, None if holder is None else _holder(holder), *where(task)))
+        what, holder = reasons.of(task)
+        rows.append(Waiting(task.name, what, None if holder is None else holder_name(holder), *where(task)))
     return rows
 
 
-def _holder(holder: Task) -> str:
+def holder_name(holder: Task) -> str:
+    """The name of who holds something, for reports."""
     return f"{holder.name!r}, which has ended" if holder.done else repr(holder.name)
 
 

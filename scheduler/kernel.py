@@ -86,7 +86,9 @@ class Carrier(Protocol):
 class KernelTask(Task):
     """The record of a kernel thread. `scheduler` is where the user threads that it starts go, if anywhere."""
 
-    __slots__ = ("_bell", "_ident", "_woken", "carrier", "interrupted", "interruptible", "native_id", "scheduler")
+    __slots__ = (
+        "_bell", "_ident", "_woken", "carrier", "interrupted", "interruptible", "native_id", "scheduler", "since",
+    )  # fmt: skip
 
     ready = None
     continuation = None
@@ -145,6 +147,7 @@ class KernelTask(Task):
         """See `Task.park`. Blocks the kernel thread."""
         self.waiters = waiters
         self.wait = reason
+        self.since = monotonic()
         bell = self._bell
         try:
             woken = self._block(bell, waiters, deadline)

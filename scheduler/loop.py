@@ -146,7 +146,7 @@ class Scheduler:
     __slots__ = (
         "__weakref__", "_at_end", "_awaited", "_bell", "_calls", "_closed", "_passes", "_root", "_started",
         "ambient", "asleep", "clock", "forked", "host", "idle", "main", "orphaned", "ready", "tasks", "timers",
-        "to_start",
+        "to_start", "turn",
     )  # fmt: skip
 
     # What the engine keeps of each thread.
@@ -175,6 +175,8 @@ class Scheduler:
         self.to_start: UserTask | None = None
         self._root: RootTask
         self._passes = _MOST_PASSES
+        # When the root's last turn ended: the time as threads can have it for nothing.
+        self.turn = self.clock.now()
         # The record of the kernel thread that runs the scheduler, and the main user thread's.
         self.host: KernelTask
         self.main: UserTask
@@ -394,7 +396,7 @@ class Scheduler:
     def _run_threads(self) -> None:
         """Let threads switch among themselves until the root's turn comes."""
         root, ready = self._root, self.ready
-        began = self.clock.now()
+        self.turn = began = self.clock.now()
         root.has_turn = False
         ready.append(root)
         while not root.has_turn:

@@ -28,7 +28,7 @@ __all__ = ["CtrlC"]
 class CtrlC:
     """The SIGINT handler of one running scheduler."""
 
-    is_ctrl_c = True
+    wakes_nobody = True
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler

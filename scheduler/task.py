@@ -93,6 +93,9 @@ class Task:
     switch: Callable[[], object]
     # What it runs on; None iff it is NEW (or done).
     continuation: Any
+    # When it parked, as far as that can be told for nothing: a user thread reads no clock then, but takes over the time
+    # of the root's last turn, which is up to one round of the ring early. Unset before the first park.
+    since: float
 
     def __init__(self, thread: Any, daemon: bool) -> None:
         self.thread = thread
@@ -231,6 +234,7 @@ class UserTask(Task):
         "ready",
         "result",
         "scheduler",
+        "since",
         "switch",
         "timed_out",
         "timer",
@@ -352,6 +356,7 @@ class UserTask(Task):
             self.switch = self.continuation.switch  # type: ignore[union-attr]
         self.waiters = waiters
         self.wait = reason
+        self.since = self.scheduler.turn
         if observers.active:
             observers.parked(self)
         if deadline is not None:
