@@ -22,7 +22,10 @@ class Clock(Protocol):
         """The current time, in seconds. Never goes back."""
 
     def wait(self, sleep: Callable[[float | None], object], timeout: float | None) -> None:
-        """Let `timeout` seconds pass (None: no limit) by calling `sleep(seconds)`, which a wakeup cuts short."""
+        """Let `timeout` seconds pass (None: no limit) by calling `sleep(seconds)`, which a wakeup cuts short.
+
+        `sleep` returns whether one did.
+        """
 
 
 class MonotonicClock:
@@ -38,7 +41,8 @@ class MonotonicClock:
 class VirtualClock:
     """A clock that jumps: when every thread waits, the next deadline is due at once.
 
-    With kernel threads in play the jump does not wait for them; only a wait without any deadline does.
+    With kernel threads in play the jump does not wait for them; only a wait without any deadline does. Nor does it
+    wait for the other side of a descriptor, but what has come in already comes first.
     """
 
     def __init__(self, start: float = 0.0) -> None:
@@ -52,7 +56,7 @@ class VirtualClock:
         """Jump to the deadline; really sleep only if there is none."""
         if timeout is None:
             sleep(None)
-        else:
+        elif not sleep(0.0):
             self._now += timeout
 
     def advance(self, seconds: float) -> None:

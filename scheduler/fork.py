@@ -34,6 +34,8 @@ def _in_child() -> None:
     for scheduler in others:
         for task in scheduler.tasks:
             task.vanish()
+        if scheduler.poller is not None:
+            scheduler.poller.close()
     survivor = running.get(mine)
     running.clear()
     if survivor is not None:

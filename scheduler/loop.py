@@ -34,6 +34,7 @@ from scheduler.clock import Clock, MonotonicClock
 from scheduler.continuation import Continuation, current
 from scheduler.errors import Deadlock, SchedulerBug, SchedulerError, TaskExit
 from scheduler.kernel import KernelTask, current_task, here, longest_sleep
+from scheduler.poller import Poller
 from scheduler.signals import CtrlC
 from scheduler.task import GONE, Task, UserTask
 from scheduler.timers import Timers
@@ -145,8 +146,8 @@ class Scheduler:
 
     __slots__ = (
         "__weakref__", "_at_end", "_awaited", "_bell", "_calls", "_closed", "_passes", "_root", "_started",
-        "ambient", "asleep", "clock", "forked", "host", "idle", "main", "orphaned", "ready", "tasks", "timers",
-        "to_start", "turn",
+        "ambient", "asleep", "clock", "forked", "host", "idle", "main", "orphaned", "poller", "ready", "tasks",
+        "timers", "to_start", "turn",
     )  # fmt: skip
 
     # What the engine keeps of each thread.
@@ -170,6 +171,8 @@ class Scheduler:
         self._at_end: weakref.WeakValueDictionary[int, Ending] = weakref.WeakValueDictionary()
         self._bell = allocate_lock()
         self._bell.acquire()
+        # From the first descriptor that a thread waits for: then the root sleeps in it, not on the bell.
+        self.poller: Poller | None = None
         self._closed = False
         self._started = False
         self.to_start: UserTask | None = None
@@ -231,10 +234,22 @@ class Scheduler:
 
     def ring(self) -> None:
         """Wake the root, if it sleeps. From any kernel thread."""
+        poller = self.poller
+        if poller is not None:
+            # Made while the scheduler was awake, so whoever rings the bell instead, having looked before that, has
+            # posted before that too: it was seen before the next sleep.
+            poller.ring()
+            return
         try:
             self._bell.release()
         except RuntimeError:
             pass  # Rung before, and not heard yet.
+
+    def poller_of_descriptors(self) -> Poller:
+        """The poller, made now if there was none. On the scheduler's own kernel thread only."""
+        if self.poller is None:
+            self.poller = Poller(self)
+        return self.poller
 
     def interrupt_main(self, exc: BaseException) -> None:
         """Raise `exc` in the main user thread, or out of `run` if that has ended. On the root only."""
@@ -352,6 +367,8 @@ class Scheduler:
             fork.running.pop(get_ident(), None)
         else:
             fork.running[get_ident()] = outer
+        if self.poller is not None:
+            self.poller.close()
         self.ready.clear()
         self.timers.clear()
 
@@ -363,6 +380,9 @@ class Scheduler:
                 self.timers.fire(self.clock.now())
             if self.ready:
                 self._run_threads()
+                # If none is ready now, `_idle` asks. Else they must not keep those waiting that wait for descriptors.
+                if self.poller is not None and self.ready:
+                    self.poller.poll(0)
             elif not self._ended():
                 self._idle()
 
@@ -444,7 +464,7 @@ class Scheduler:
             here:  1. set `asleep`    2. look at the ready queue and the calls   3. sleep unless there is any
             there: 1. append to it    2. look at `asleep`                        3. ring if it is set
         Of the two first steps one comes first. If theirs does, we see what they appended in our second; if ours does,
-        they see that we sleep, and ring. A ring that comes before we sleep is kept by the bell.
+        they see that we sleep, and ring. A ring that comes before we sleep is kept by the bell, or by the poller.
         """
         deadline = self.timers.next_deadline()
         timeout = None if deadline is None else max(0.0, deadline - self.clock.now())
@@ -454,6 +474,10 @@ class Scheduler:
             while not (self.ready or self._calls):
                 if timeout is not None:
                     self.clock.wait(self._sleep, timeout)
+                    return
+                if self.poller is not None and self.poller.waiting:
+                    # The world is outside.
+                    self._sleep(None)
                     return
                 if not deadlock.anybody_outside():
                     # Whoever was outside may have woken a thread and ended since we looked.
@@ -470,10 +494,13 @@ class Scheduler:
         finally:
             self.asleep = False
 
-    def _sleep(self, timeout: float | None) -> None:
-        """Sleep until rung; at most `timeout` seconds, and maybe less: see `longest_sleep`."""
+    def _sleep(self, timeout: float | None) -> bool:
+        """Sleep until rung; at most `timeout` seconds, and maybe less: see `longest_sleep`. Whether it was cut short."""
         longest = longest_sleep()
-        self._bell.acquire(True, longest if timeout is None else min(timeout, longest))
+        seconds = longest if timeout is None else min(timeout, longest)
+        if self.poller is not None:
+            return self.poller.poll(seconds)
+        return self._bell.acquire(True, seconds)
 
     def _deadlocked(self) -> None:
         error = Deadlock(deadlock.report(self.tasks))
@@ -525,8 +552,10 @@ class Scheduler:
                 self.timers.fire(self.clock.now())
                 if self.ready:
                     self._run_threads()
-                elif self.tasks and len(self.timers) and monotonic() < until:
-                    self._wait_for_deadline()
+                    if self.poller is not None and self.ready:
+                        self.poller.poll(0)
+                elif self.tasks and self._may_wake() and monotonic() < until:
+                    self._wait_a_while()
                 else:
                     break
             except BaseException as error:
@@ -537,16 +566,21 @@ class Scheduler:
                     until = 0.0
         return failure
 
-    def _wait_for_deadline(self) -> None:
+    def _may_wake(self) -> bool:
+        return len(self.timers) > 0 or (self.poller is not None and self.poller.waiting > 0)
+
+    def _wait_a_while(self) -> None:
         deadline = self.timers.next_deadline()
+        timeout = _UNWIND_SECONDS
         if deadline is not None:
-            # Others ring only while `asleep` says that somebody listens; see `_idle`.
-            self.asleep = True
-            try:
-                if not (self.ready or self._calls):
-                    self.clock.wait(self._sleep, max(0.0, min(deadline - self.clock.now(), _UNWIND_SECONDS)))
-            finally:
-                self.asleep = False
+            timeout = max(0.0, min(deadline - self.clock.now(), timeout))
+        # Others ring only while `asleep` says that somebody listens; see `_idle`.
+        self.asleep = True
+        try:
+            if not (self.ready or self._calls):
+                self.clock.wait(self._sleep, timeout)
+        finally:
+            self.asleep = False
 
     def forget_others(self) -> None:
         """In the child of a fork: only the calling thread is left. See fork.py."""
@@ -562,6 +596,10 @@ class Scheduler:
         self.timers = Timers()
         self._bell = allocate_lock()
         self._bell.acquire()
+        if self.poller is not None:
+            # What the system watches for the parent is shared with it, and not ours to change.
+            self.poller.close()
+            self.poller = None
         self.asleep = False
         self.to_start = None
         self.forked = True

@@ -1,0 +1,38 @@
+"""What the tests of blocking I/O share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from greenthreads import Thread, run_scheduler
+from greenthreads.carriers import Kind
+
+
+@pytest.fixture
+def in_thread(kind: Kind) -> Callable[..., Any]:
+    """Run a function in a thread of the kind, inside a scheduler; what it returns, or raises."""
+
+    def run(body: Callable[..., Any], *args: Any) -> Any:
+        found: list[Any] = []
+
+        def thread() -> None:
+            try:
+                found.append((True, body(*args)))
+            except BaseException as error:
+                found.append((False, error))
+
+        def main() -> None:
+            each = Thread(target=thread, kind=kind)
+            each.start()
+            each.join()
+
+        run_scheduler(main)
+        ok, value = found[0]
+        if not ok:
+            raise value
+        return value
+
+    return run
