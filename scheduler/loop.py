@@ -495,7 +495,7 @@ class Scheduler:
             self.asleep = False
 
     def _sleep(self, timeout: float | None) -> bool:
-        """Sleep until rung; at most `timeout` seconds, and maybe less: see `longest_sleep`. Whether it was cut short."""
+        """Sleep until rung, `timeout` seconds at most and maybe less: see `longest_sleep`. Whether it was cut short."""
         longest = longest_sleep()
         seconds = longest if timeout is None else min(timeout, longest)
         if self.poller is not None:
