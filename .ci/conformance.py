@@ -19,6 +19,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -225,6 +226,8 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds for a test; for a class, in proportion")
     parser.add_argument("--verbose", action="store_true", help="print the tracebacks of all failures")
     options = parser.parse_args()
+    # A shell has what it starts in the background ignore SIGINT, and the tests raise it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if importlib.util.find_spec("test.test_threading") is None:
         print(f"Python {sys.version.split()[0]} has no `test` package: its thread tests were not run")
         return 0

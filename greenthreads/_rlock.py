@@ -4,6 +4,9 @@ Built as `Lock` is, and for the same reasons: an atomic test-and-set in C where 
 waiter where somebody does. The owner is a *thread* of either kind, not the greenlet or the kernel thread that it
 happens to run on, both of which other threads use too.
 
+The main user thread of a scheduler and the kernel thread that runs the scheduler are one thread with two records: what
+it took outside of `run_scheduler` it may take again inside, and the reverse (`_is_mine`).
+
 `_owner` may be read without any lock, since all that is asked of it is "is it me?": only I make it me, or whoever
 hands the lock over to me while I wait, and only I make it somebody else after that.
 """
@@ -18,7 +21,7 @@ from greenthreads._time import deadline_of
 from scheduler import control
 from scheduler.continuation import current
 from scheduler.kernel import current_task
-from scheduler.task import Wait
+from scheduler.task import UserTask, Wait
 
 if TYPE_CHECKING:
     from scheduler.task import OldestFirst, Task
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["RLock"]
 
 _Self = TypeVar("_Self", bound="RLock")
+
+
+def _thread_of(task: Task) -> Task:
+    return task.host if isinstance(task, UserTask) and task is task.scheduler.main else task
 
 
 class RLock:
@@ -80,6 +87,9 @@ class RLock:
             self._owner = me
             self._count = 1
             return True
+        if self._is_mine(me):
+            self._count += 1
+            return True
         if not blocking or timeout == 0:
             return False
         return self._wait(me, deadline)
@@ -97,6 +107,9 @@ class RLock:
         if self._bar.acquire(False):
             self._owner = me
             self._count = 1
+            return True
+        if self._is_mine(me):
+            self._count += 1
             return True
         return self._wait(me, None)
 
@@ -128,7 +141,7 @@ class RLock:
             me = current().task
         except AttributeError:
             me = current_task()
-        if self._owner is not me:
+        if self._owner is not me and not self._is_mine(me):
             raise RuntimeError("cannot release un-acquired lock")
         if self._count > 1:
             self._count -= 1
@@ -142,7 +155,7 @@ class RLock:
             me = current().task
         except AttributeError:
             me = current_task()
-        if self._owner is not me:
+        if self._owner is not me and not self._is_mine(me):
             raise RuntimeError("cannot release un-acquired lock")
         if self._count > 1:
             self._count -= 1
@@ -155,6 +168,11 @@ class RLock:
         self._bar.release()
         if self._waiters:
             self._rescue()
+
+    def _is_mine(self, me: Task) -> bool:
+        """Whether the owner is the calling thread, `me`, under either of its records."""
+        owner = self._owner
+        return owner is me or (owner is not None and _thread_of(owner) is _thread_of(me))
 
     def _open(self) -> None:
         self._count = 0
@@ -193,16 +211,16 @@ class RLock:
     # ---- What Condition asks of a lock -----------------------------------------------------------------------------
 
     def _is_owned(self) -> bool:
-        return self._owner is current_task()
+        return self._is_mine(current_task())
 
     def _recursion_count(self) -> int:
         """How often the calling thread holds the lock."""
-        return self._count if self._owner is current_task() else 0
+        return self._count if self._is_mine(current_task()) else 0
 
     def _release_save(self) -> tuple[int, Task]:
         """Release the lock however often it is held; what this returns makes `_acquire_restore` take it as often."""
         me = current_task()
-        if self._owner is not me:
+        if self._owner is not me and not self._is_mine(me):
             raise RuntimeError("cannot release un-acquired lock")
         state = self._count, me
         self._open()

@@ -102,6 +102,7 @@ class RWLock:
         try:
             taken = me.park(self._waiters, self, deadline, undo)
         finally:
+            me.value = None
             if not taken:
                 # Those behind may have waited for nothing but us.
                 with self._guard:

@@ -18,7 +18,7 @@ import pytest
 
 import greenthreads
 from greenthreads.carriers import Kind
-from scheduler import Scheduler, State, Task, VirtualClock, run_scheduler, yield_now
+from scheduler import Scheduler, State, Task, VirtualClock, fork, run_scheduler, yield_now
 from scheduler.kernel import here
 from scheduler.task import UserTask
 
@@ -72,10 +72,12 @@ def until() -> Callable[[Callable[[], object]], None]:
 
 @pytest.fixture
 def waits() -> Callable[[Any], bool]:
-    """Whether a thread, or a task, of either kind is parked."""
+    """Whether a thread, or a task, of either kind is parked; of a kernel thread with a scheduler, the main user thread."""
 
     def parked(thread: Any) -> bool:
         task: Task | None = thread if isinstance(thread, Task) else thread._task
+        if task is not None and task.ident in fork.running:
+            task = fork.running[task.ident].main
         if isinstance(task, UserTask):
             return task.state is State.PARKED
         return task is not None and task.waiters is not None
@@ -108,6 +110,42 @@ def in_main(kind: Kind) -> Callable[[Callable[[], Any]], Any]:
             greenthreads.set_default_kind("user")
 
     return run
+
+
+class Pair:
+    """Two threads, the first of which starts the second: within a kind, across the kinds, and across schedulers."""
+
+    def __init__(self, first: str, second: str) -> None:
+        self.first = first
+        self.second = second
+
+    def run(self, main: Callable[[], Any]) -> Any:
+        """Be the first thread."""
+        return run_scheduler(main) if self.first == "user" else main()
+
+    def start(self, function: Callable[..., object], *args: object) -> greenthreads.Thread:
+        """Start the second one."""
+        if self.second == "another scheduler":
+            thread = greenthreads.Thread(target=run_scheduler, args=(function, *args), kind="kernel")
+        else:
+            thread = greenthreads.Thread(target=function, args=args, kind=self.second)  # type: ignore[arg-type]
+        thread.start()
+        return thread
+
+
+PAIRS = [
+    ("user", "user"),
+    ("user", "kernel"),
+    ("user", "another scheduler"),
+    ("kernel", "kernel"),
+    ("kernel", "another scheduler"),
+]
+
+
+@pytest.fixture(params=PAIRS, ids=" and ".join)
+def pair(request: pytest.FixtureRequest) -> Pair:
+    """Two threads in each of the ways in which they can stand to each other."""
+    return Pair(*request.param)
 
 
 @pytest.fixture
