@@ -48,8 +48,8 @@ class _Ticket:
         self._lock = Lock()
         self._lock.acquire()
 
-    def park(self, waiters: Any, deadline: float | None) -> bool:
-        """Wait until `unpark`; False if `deadline` passed first."""
+    def park(self, waiters: Any, deadline: float | None, undo: Callable[[], object]) -> bool:
+        """Wait until `unpark`; False if `deadline` passed first. `undo` as for `Task.park`."""
         try:
             if deadline is None:
                 return self._lock.acquire()
@@ -57,7 +57,8 @@ class _Ticket:
                 waiters.pop(self, GONE) is GONE
             )
         except BaseException:
-            waiters.pop(self, GONE)
+            if waiters.pop(self, GONE) is GONE:
+                undo()
             raise
 
     def unpark(self) -> None:
@@ -182,9 +183,9 @@ class Condition:
             self._waiters.pop(ticket, None)
             raise
         try:
-            return ticket.park(self._waiters, deadline)
+            return ticket.park(self._waiters, deadline, self._pass_on)
         finally:
-            self._acquire_restore(state)
+            self._take_back(state)
 
     def _pass_on(self) -> None:
         """Undo a notification: the kernel thread that it was given to is leaving with an exception."""

@@ -72,7 +72,7 @@ def until() -> Callable[[Callable[[], object]], None]:
 
 @pytest.fixture
 def waits() -> Callable[[Any], bool]:
-    """Whether a thread, or a task, of either kind is parked; of a kernel thread with a scheduler, the main user thread."""
+    """Whether a thread, or a task, of either kind is parked; of one that runs a scheduler, its main user thread."""
 
     def parked(thread: Any) -> bool:
         task: Task | None = thread if isinstance(thread, Task) else thread._task

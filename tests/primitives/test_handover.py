@@ -109,7 +109,7 @@ def a_condition(lock: Lock | None = None) -> Thing:
 
 def an_event() -> Thing:
     event = Event()
-    return Thing(event.wait, event.set, lambda: event.is_set(), event._waiters, claimed=1, together=True)
+    return Thing(event.wait, event.set, event.is_set, event._waiters, claimed=1, together=True)
 
 
 def an_item(queue: Any) -> Thing:
@@ -369,7 +369,7 @@ def test_first_come_first_served_across_kinds_and_schedulers(thing: Thing, until
         if name.startswith("other"):
             thread = Thread(target=run_scheduler, args=(waiter, name), kind="kernel")
         else:
-            thread = Thread(target=waiter, args=(name,), kind=name.split()[0])  # type: ignore[arg-type]
+            thread = Thread(target=waiter, args=(name,), kind=name[:-2])  # type: ignore[arg-type]
         thread.start()
         return thread
 

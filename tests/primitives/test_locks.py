@@ -181,8 +181,7 @@ def test_the_owner_takes_an_rlock_again_and_releases_it_as_often(kind: Kind, out
         return answers[0]
 
     def work() -> None:
-        for _ in range(3):
-            record.append((lock.acquire(), lock._recursion_count()))
+        record.extend((lock.acquire(), lock._recursion_count()) for _ in range(3))
         with lock:
             record.append(lock._recursion_count())
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""Name by name: what the standard modules of the running Python have, this library has, and it is called the same way."""
+"""Name by name: what the standard modules of the running Python have, this library has, and calls alike."""
 
 from __future__ import annotations
 
