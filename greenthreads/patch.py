@@ -205,8 +205,9 @@ class _Patch:
 
     def set(self, owner: Any, name: str, value: Any) -> None:
         """Set an attribute, and remember what it was."""
-        # A class's attribute as it is, not what its descriptor makes of it; `__code__` is in no dict.
-        before = getattr(owner, name) if name == "__code__" else vars(owner).get(name, _MISSING)
+        # A class's attribute as it is, not what its descriptor makes of it; a function's are in no dict.
+        is_function = isinstance(owner, FunctionType)
+        before = getattr(owner, name) if is_function else vars(owner).get(name, _MISSING)
         self._before.append((owner, name, before))
         setattr(owner, name, value)
 
