@@ -43,6 +43,9 @@ class RLock:
 
     __slots__ = ("__weakref__", "_bar", "_count", "_owner", "_waiters")
 
+    # For a controlled scheduler: threads that wait for one another's are lost.
+    only_the_owner_releases = True
+
     _waiters: OldestFirst
     _owner: Task | None
     # Invariant: at least 1 whenever the owner's own code looks.

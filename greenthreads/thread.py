@@ -28,7 +28,7 @@ from scheduler import control, fork, kernel, loop
 from scheduler.continuation import current
 from scheduler.errors import TaskExit
 from scheduler.kernel import KernelTask, current_task, here
-from scheduler.task import UserTask
+from scheduler.task import UserTask, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -214,6 +214,12 @@ class Thread(_standard.Thread):
                 # Its work is done: only the system's part of its end is left, microseconds of it.
                 carrier.join()
                 task.carrier = None
+
+    only_the_owner_releases = True
+
+    def waiting_for(self, task: Task) -> Wait:
+        """See `scheduler.task.Waitable`: what who joins this thread waits for."""
+        return Wait(f"the end of {self.name!r}", self._task)
 
     def is_alive(self) -> bool:
         """Whether the thread was started and has not ended."""

@@ -9,7 +9,7 @@ runs next), `timers` and `clock`, `waitqueue` (how threads wait), `kernel` (kern
 from __future__ import annotations
 
 from scheduler.clock import Clock, MonotonicClock, VirtualClock
-from scheduler.errors import Deadlock, SchedulerBug, SchedulerError, TaskExit
+from scheduler.errors import Deadlock, ReplayDivergence, SchedulerBug, SchedulerError, TaskExit
 from scheduler.kernel import current_task
 from scheduler.loop import Scheduler, run_scheduler, sleep, yield_now
 from scheduler.observers import Observer
@@ -21,6 +21,7 @@ __all__ = [
     "Deadlock",
     "MonotonicClock",
     "Observer",
+    "ReplayDivergence",
     "Scheduler",
     "SchedulerBug",
     "SchedulerError",

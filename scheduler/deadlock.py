@@ -135,7 +135,7 @@ class Reasons:
 
     def of(self, task: Task) -> tuple[str, Task | None]:
         """What `task` waits for, and who holds that, if anybody does."""
-        reason = task.wait
+        reason = task.waits_for()
         if reason is None:
             return "nothing (it was never run)", None
         if isinstance(reason, str):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from scheduler.deadlock import Waiting
 
-__all__ = ["Deadlock", "SchedulerBug", "SchedulerError", "TaskExit"]
+__all__ = ["Deadlock", "ReplayDivergence", "SchedulerBug", "SchedulerError", "TaskExit"]
 
 
 class SchedulerError(RuntimeError):
@@ -40,6 +40,24 @@ class Deadlock(RuntimeError):
         from scheduler.deadlock import table
 
         return table(self.threads)
+
+
+class ReplayDivergence(RuntimeError):
+    """A program did not do again what it did under the same decisions before: something but the schedule decides.
+
+    `step` is the number of the decision that could not be made again, `expected` what it was (who, to do what), and
+    `found` what there was to decide in its place.
+    """
+
+    def __init__(self, step: int, expected: tuple[int, str], found: Sequence[tuple[int, str]]) -> None:
+        super().__init__(step, expected, found)
+        self.step = step
+        self.expected = expected
+        self.found = tuple(found)
+
+    def __str__(self) -> str:
+        found = " or ".join(f"thread {number} to {op!r}" for number, op in self.found) or "no thread that could go on"
+        return f"at step {self.step} thread {self.expected[0]} was to {self.expected[1]!r}; this time there was {found}"
 
 
 class TaskExit(BaseException):

@@ -167,6 +167,10 @@ class Task:
         """The time on the clock that this task's deadlines are measured by, in seconds."""
         raise NotImplementedError
 
+    def waits_for(self) -> Waitable | str | None:
+        """What the thread waits for, or None if it does not."""
+        return self.wait
+
     def waiting_for(self, task: Task) -> Wait:
         """As the reason of a park: to join this task."""
         return Wait(f"the end of {self.name!r}")

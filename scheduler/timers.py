@@ -55,6 +55,10 @@ class Timers:
             heapify(self._heap)
         return True
 
+    def deadline_of(self, number: int) -> float:
+        """When a timer is due that was not cancelled and has not fired."""
+        return next(deadline for deadline, each in self._heap if each == number)
+
     def next_deadline(self) -> float | None:
         """The earliest deadline that somebody waits for, or None."""
         heap = self._heap

@@ -1,0 +1,647 @@
+"""The controlled scheduler: every switch is a decision, time is virtual, and the same decisions give the same run.
+
+Threads run as under the ordinary scheduler, on continuations, one at a time. What differs is when they switch, and to
+whom. A thread announces each operation before it performs it (`step`, the seam in control.py), and so stands at a
+*choice point*: of all threads whose pending operation could be performed now, the strategy says who goes on. Between
+two choice points a thread runs alone.
+
+**Who could go on.** A thread that has an operation pending and is not blocked at it. Blocked is not a state that
+somebody must remember to end: it is a question, `blocked()`, asked anew at each choice point. So no wakeup can be lost
+here, and of several threads that a release lets through any may be first. Threads that wait by the ordinary protocol
+(stand in waiters, park, be unparked) are out of the reckoning until somebody unparks them.
+
+**Time** stands still while any thread can run, and jumps to the next deadline when none can. With `early` a timed wait
+may also end before: that is one more choice, at every choice point.
+
+**Fairness.** A thread that asks the same question again, of the same object, while nobody has done anything in between,
+would get the same answer: it spins. It is left out until another thread has done something; where all spin, time
+passes, and they take turns. That is what keeps a loop that polls from hanging a depth-first search (cf. Musuvathi and
+Qadeer, "Fair stateless model checking", PLDI 2008). `fairness_used` says that it happened, for it is an assumption:
+real threads may poll a hundred times in a row, and give up.
+
+**An execution ends** when all threads have ended that are not daemons, or at the first failure. Who is left is then
+unwound: `TaskExit` is raised where it stands, and an operation that would block raises it again. The scheduler, with
+its idle continuations, then serves the next execution.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scheduler import fork, observers
+from scheduler.clock import VirtualClock
+from scheduler.continuation import Continuation, current
+from scheduler.errors import ReplayDivergence, SchedulerBug, SchedulerError, TaskExit
+from scheduler.loop import Scheduler
+from scheduler.strategy import READS
+from scheduler.task import GONE, UserTask, Waitable, Waiters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from scheduler.control import Footprint
+    from scheduler.strategy import Choice, Strategy
+
+__all__ = ["ControlledScheduler", "ControlledTask", "Failure", "Step"]
+
+# How often a thread that is being unwound may get in the way of it.
+_MOST_REFUSALS = 100
+# The most that time passes at once, in seconds, while threads do nothing but look at the clock.
+_LONGEST_SPIN = 3600.0
+
+
+class Step(NamedTuple):
+    """One decision: the thread that took the step, and what it was about to do."""
+
+    id: int
+    op: str
+
+
+class Failure(NamedTuple):
+    """Why an execution has failed. `kind` is "exception", "deadlock" or "livelock"; of a thread, or of all."""
+
+    kind: str
+    exception: BaseException | None
+    task: ControlledTask | None
+    # The threads of a deadlock, in the order of the cycle if there is one.
+    cycle: tuple[ControlledTask, ...] = ()
+
+
+class ControlledTask(UserTask):
+    """A thread under control."""
+
+    __slots__ = (
+        "blocked", "children", "footprint", "id", "is_ready", "last", "obj", "op", "refusals", "seen", "spun",
+    )  # fmt: skip
+
+    scheduler: ControlledScheduler
+
+    def __init__(self, scheduler: ControlledScheduler, fn: Callable[[], object], thread: Any, daemon: bool) -> None:
+        super().__init__(scheduler, fn, thread, daemon)
+        self.ready = None  # type: ignore[assignment]
+        # Which thread it is, the same in every execution; see `ControlledScheduler.add`.
+        self.id = 0
+        # What it is about to do, and why it can't (None: it can).
+        self.op = "begin"
+        self.obj: object = None
+        self.footprint: Footprint | None = None
+        self.blocked: Callable[[], object] | None = None
+        # Invariant: true iff it has an operation pending. False while it runs, and while it is parked.
+        self.is_ready = False
+        self.children = 0
+        # What it has asked since anybody did anything (a moment that `seen` dates), and whether it asks again.
+        self.spun = -1
+        self.seen: tuple[int, set[Any]] = (-1, set())
+        self.last = 0
+        self.refusals = 0
+
+    def finish(self) -> None:
+        """See `UserTask.finish`."""
+        scheduler = self.scheduler
+        if self is scheduler.main:
+            scheduler.make_last_calls()
+        if self.exception is None:
+            try:
+                scheduler.step("end", self)
+            except TaskExit:
+                pass
+        super().finish()
+        scheduler.ended(self)
+
+    @property
+    def ident(self) -> int | None:
+        """See `Task.ident`: small numbers, the same in each execution."""
+        return self.scheduler.host.ident if self.id == 0 else self.id
+
+    def waits_for(self) -> Waitable | str | None:
+        """See `UserTask.waits_for`."""
+        if self.wait is not None:
+            return self.wait
+        return self.op if self.obj is None else self.obj  # type: ignore[return-value]
+
+    def unpark(self) -> None:
+        """See `Task.unpark`."""
+        self.is_ready = True
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self.blocked is not None:
+            # At a step: it goes on with the news that it was too late.
+            self.timed_out = True
+            self.blocked = None
+        elif self.wait is not None:
+            waiters = self.waiters
+            if waiters is None or waiters.pop(self, GONE) is not GONE:
+                self.timed_out = True
+                self.is_ready = True
+
+    def give_way(self) -> None:
+        """See `Task.give_way`."""
+        self.scheduler.step("yield", None)
+
+    def sleep(self, seconds: float) -> None:
+        """See `Task.sleep`."""
+        self.scheduler.step("sleep", None, _always, self.scheduler.clock.now() + seconds)
+
+    def park(
+        self,
+        waiters: Waiters | None,
+        reason: Waitable | str,
+        deadline: float | None = None,
+        undo: Callable[[], object] | None = None,
+    ) -> bool:
+        """See `Task.park`. Gives way to whom the strategy chooses."""
+        scheduler = self.scheduler
+        if self.pending is not None and (waiters is None or waiters.pop(self, GONE) is not GONE):
+            self._raise_pending()
+        if scheduler.stopping and (waiters is None or waiters.pop(self, GONE) is not GONE):
+            scheduler.refuse(self)
+        if deadline is not None and deadline <= scheduler.clock.now():
+            if waiters is None or waiters.pop(self, GONE) is not GONE:
+                return False
+        self.waiters, self.wait = waiters, reason
+        # Somebody may have unparked it already, between its standing there and now.
+        self.is_ready = waiters is not None and self not in waiters
+        if deadline is not None:
+            self.timer = scheduler.timers.add(deadline, self)
+        scheduler.changes += 1
+        scheduler.check_for_cycle(self)
+        scheduler.give_way(self)
+        self.wait = None
+        timer, self.timer = self.timer, None
+        if timer is not None:
+            if self.timed_out:
+                self.timed_out = False
+                return False
+            scheduler.timers.cancel(timer)
+        return True
+
+    def interrupt(self, exc: BaseException) -> None:
+        """See `Task.interrupt`."""
+        self.interrupt_now(exc)
+
+    def interrupt_now(self, exc: BaseException, replace: bool = False) -> None:
+        """See `UserTask.interrupt_now`. Raised where the thread is blocked or yields, not at just any operation."""
+        if self.done or (self.pending is not None and not replace):
+            return
+        self.pending = exc
+        if self.continuation is None:
+            return  # NEW: raised by `run` in place of the first line
+        if self.wait is not None:
+            if self._claim():
+                self.is_ready = True
+                self.switch = self._throw_pending
+        elif self.blocked is not None and self.blocked():
+            self.blocked = None
+            self.switch = self._throw_pending
+
+
+class _Early:
+    """The choice that a timed wait ends before its time."""
+
+    __slots__ = ("footprint", "id", "obj", "op", "task")
+
+    def __init__(self, task: ControlledTask) -> None:
+        self.task = task
+        self.id = task.id
+        self.op = "timeout"
+        self.obj = task.obj
+        self.footprint: Footprint | None = None
+
+
+class ControlledScheduler(Scheduler):
+    """Runs executions, one after the other, under a strategy. Enter it once, on one kernel thread, for all of them."""
+
+    __slots__ = (
+        "_cycle", "_ids", "_outer", "_parents", "_spinning", "_spun_seconds", "alive", "changes", "early", "failure",
+        "fairness_used", "max_steps", "observer", "on_failure", "preemptions", "stopping", "strategy", "trace",
+    )  # fmt: skip
+
+    task_type = ControlledTask
+    clock: VirtualClock
+
+    def __init__(self, strategy: Strategy, *, early: bool = False, max_steps: int = 20_000) -> None:
+        super().__init__(clock=VirtualClock())
+        self.strategy = strategy
+        # Whether timed waits may end before their time.
+        self.early = early
+        self.max_steps = max_steps
+        # Called with each step as it is taken: the thread, and the frame of the code that takes it.
+        self.observer: Callable[[ControlledTask, str, object, FrameType | None], None] | None = None
+        # Called with a failure while the threads still stand where they stood.
+        self.on_failure: Callable[[Failure], None] = _ignore
+        self.fairness_used = False
+        # (parent's id, how many children it had before) to the id of a thread. Lives as long as the exploration, so
+        # that a thread has one id whatever the order in which threads are started.
+        self._ids: dict[tuple[int, int], int] = {}
+        self._parents: list[tuple[int, int]] = [(0, 0)]
+        self._reset()
+
+    def _reset(self) -> None:
+        # Every thread that was started and has not ended, in the order of their start.
+        self.alive: list[ControlledTask] = []
+        # The steps so far: who took each, and to do what; and which of them are preemptions.
+        self.trace: list[tuple[int, str]] = []
+        self.preemptions: list[int] = []
+        self.failure: Failure | None = None
+        self.stopping = False
+        # How often anybody has done anything but look.
+        self.changes = 0
+        self._cycle: tuple[ControlledTask, ...] = ()
+        self._spinning = False
+        self._spun_seconds = 0.001
+        self.clock = VirtualClock(1_000_000.0)
+        self.timers.clear()
+        self.tasks.clear()
+        self._calls.clear()
+        self._at_end.clear()
+        self.to_start = None
+        self._closed = False
+
+    # ---- The executions ----------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> ControlledScheduler:
+        self._outer = self._enter()
+        self._root.switch = self._root.continuation.switch
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for continuation in self.idle:
+            continuation.task = None
+            continuation.switch()
+        self.idle.clear()
+        self._leave(self._outer)
+
+    def execute(self, fn: Callable[[], object], thread: Any) -> Failure | None:
+        """Run `fn()` as the main thread, to its end or to the first failure; the failure, if there was one.
+
+        Blocks. `thread` is the object of the main thread. `trace` holds the decisions afterwards.
+        """
+        self._reset()
+        self.main = main = ControlledTask(self, fn, thread, False)
+        main.is_ready = True
+        self.tasks[main] = None
+        self.alive.append(main)
+        try:
+            self._drive()
+            if self.failure is not None:
+                self.on_failure(self.failure)
+        finally:
+            self._unwind_all()
+        self.strategy.end(self.trace)
+        return self.failure
+
+    def _drive(self) -> None:
+        """Let the threads run until it is the root's turn for good."""
+        root = self._root
+        while True:
+            task: Any = self.to_start
+            if task is None:
+                task = self._next(None)
+                if task is root:
+                    return
+                task.switch()
+            else:
+                self.to_start = None
+                continuation = Continuation(self, root.continuation)
+                continuation.task = task
+                del task
+                continuation.switch()
+
+    def add(self, task: UserTask) -> None:
+        """See `Scheduler.add`. From a thread under control."""
+        if self.stopping:
+            raise RuntimeError("can't start new thread: its scheduler is ending")
+        parent = getattr(current(), "task", None)
+        if not isinstance(task, ControlledTask) or not isinstance(parent, ControlledTask):
+            raise SchedulerError("a thread under control is started by another one: this one was started from outside")
+        key = (parent.id, parent.children)
+        parent.children += 1
+        number = self._ids.get(key)
+        if number is None:
+            number = self._ids[key] = len(self._parents)
+            self._parents.append(key)
+        task.id = number
+        task.is_ready = True
+        self.tasks[task] = None
+        self.alive.append(task)
+        if observers.active:
+            observers.spawned(task)
+
+    def path_of(self, number: int) -> str:
+        """The name of thread `number` by its descent: "2.1" is the first thread that the main one's second started."""
+        steps = []
+        while number:
+            number, index = self._parents[number]
+            steps.append(str(index + 1))
+        return ".".join(reversed(steps)) or "0"
+
+    def number_of(self, path: str) -> int:
+        """The thread with that descent; see `path_of`."""
+        number = 0
+        if path != "0":
+            for index in path.split("."):
+                key = (number, int(index) - 1)
+                if key not in self._ids:
+                    self._ids[key] = len(self._parents)
+                    self._parents.append(key)
+                number = self._ids[key]
+        return number
+
+    # ---- A step ------------------------------------------------------------------------------------------------------
+
+    def controls(self) -> bool:
+        """See `control.Controller`."""
+        return type(getattr(current(), "task", None)) is ControlledTask
+
+    def step(
+        self,
+        op: str,
+        obj: object,
+        blocked: Callable[[], object] | None = None,
+        deadline: float | None = None,
+        footprint: Footprint | None = None,
+        /,
+    ) -> bool:
+        """See `control.Controller`."""
+        me: Any = getattr(current(), "task", None)
+        if type(me) is not ControlledTask:
+            return True
+        if self.stopping:
+            return self._step_while_stopping(me, blocked, deadline)
+        me.op, me.obj, me.footprint = op, obj, footprint
+        if deadline is None:
+            me.blocked = blocked
+            if blocked is not None and blocked():
+                self.check_for_cycle(me)
+        elif deadline > self.clock.now():
+            me.blocked = blocked
+            me.timer = self.timers.add(deadline, me)
+        # else: it never waits, so it is not blocked.
+        me.is_ready = True
+        if op in READS or (me.blocked is None and blocked is not None and blocked()):
+            self._note_question(me, op, obj)
+        following = self._next(me)
+        if following is not me:
+            following.switch()
+        # It is our turn.
+        me.blocked = None
+        if me.pending is not None and op == "yield":
+            me._raise_pending()
+        if deadline is not None:
+            return self._end_timed_step(me, blocked)
+        if op not in READS:
+            self.changes += 1
+        return True
+
+    def _end_timed_step(self, me: ControlledTask, blocked: Callable[[], object] | None) -> bool:
+        timer, me.timer = me.timer, None
+        if timer is None:
+            in_time = blocked is None or not blocked()
+        else:
+            self.timers.cancel(timer)
+            in_time, me.timed_out = not me.timed_out, False
+        if in_time or timer is not None:
+            self.changes += 1
+        return in_time
+
+    def give_way(self, me: ControlledTask) -> None:
+        """Let another thread run: the calling one is parked, and goes on once it was unparked and is chosen."""
+        me.op = "resume"
+        me.obj = me.wait
+        following = self._next(me)
+        if following is not me:
+            following.switch()
+
+    def _note_question(self, me: ControlledTask, op: str, obj: object) -> None:
+        """Does it ask what it has asked before, with nothing done since?"""
+        changes = self.changes
+        question = (op, id(obj), me.footprint)
+        when, asked = me.seen
+        if when != changes:
+            me.seen = (changes, {question})
+        elif question in asked:
+            me.spun = changes
+            self._spinning = True
+        else:
+            asked.add(question)
+
+    # ---- A decision --------------------------------------------------------------------------------------------------
+
+    def _next(self, me: ControlledTask | None) -> Any:
+        """Whose turn it is: a thread, or the root when the execution is over. `me` is who gives way."""
+        if self.stopping:
+            return self._root
+        choices: list[Any]
+        while True:
+            choices = [t for t in self.alive if t.is_ready and (t.blocked is None or not t.blocked())]
+            if self._spinning and choices:
+                choices = self._fair(choices)
+                if not choices:
+                    continue
+            if self.early:
+                choices += [_Early(t) for t in self.alive if t.timer is not None and self._may_end_early(t)]
+                choices.sort(key=_by_id)
+            if choices:
+                break
+            if not self._let_time_pass():
+                return self._stop(me)
+        if len(choices) == 1 and not self.strategy.wants_every_step:
+            chosen = choices[0]
+        else:
+            running = me if me in choices else None
+            try:
+                chosen = self.strategy.choose(choices, running)
+                if chosen is not running and running is not None and running.op != "yield":
+                    self.preemptions.append(len(self.trace))
+            except ReplayDivergence as error:
+                self.fail("divergence", error, None)
+                return self._root
+        trace = self.trace
+        trace.append((chosen.id, chosen.op))
+        if len(trace) > self.max_steps:
+            # While others ran on and on, some may have waited for one another all the time.
+            if self._cycle and all(t.blocked is not None or t.wait is not None for t in self._cycle):
+                self.fail("deadlock", None, None, *self._cycle)
+            else:
+                self.fail("livelock", None, chosen if type(chosen) is ControlledTask else chosen.task)
+            return self._root
+        if type(chosen) is _Early:
+            chosen = self._end_early(chosen.task)
+        if self.observer is not None:
+            self._observe(chosen, trace[-1][1])
+        chosen.is_ready = False
+        chosen.last = len(trace)
+        return chosen
+
+    def _fair(self, choices: list[Any]) -> list[Any]:
+        changes = self.changes
+        others = [t for t in choices if t.spun != changes]
+        if len(others) == len(choices):
+            self._spinning = False
+            return choices
+        self.fairness_used = True
+        if others:
+            return others
+        # All of them spin: time passes, and they take turns.
+        if self._let_time_pass():
+            return []  # Look again.
+        if any(t.op == "clock" for t in choices):
+            self.clock.advance(self._spun_seconds)
+            self._spun_seconds = min(2 * self._spun_seconds, _LONGEST_SPIN)
+        return [min(choices, key=lambda t: t.last)]
+
+    def _let_time_pass(self) -> bool:
+        """Jump to the next deadline and let it fire; False if there is none."""
+        deadline = self.timers.next_deadline()
+        if deadline is None:
+            return False
+        now = self.clock.now()
+        if deadline > now:
+            self.clock.advance(deadline - now)
+        self.timers.fire(max(deadline, now))
+        self.changes += 1
+        return True
+
+    def _may_end_early(self, task: ControlledTask) -> bool:
+        return task.wait is not None if task.blocked is None else bool(task.blocked())
+
+    def _end_early(self, task: ControlledTask) -> ControlledTask:
+        if task.timer is None:
+            raise SchedulerBug(f"{task!r} ends a wait early that has no deadline")
+        deadline = self.timers.deadline_of(task.timer)
+        if deadline > self.clock.now():
+            self.clock.advance(deadline - self.clock.now())
+        # Expires the others that were due by then as well: they are ready, and may be chosen later.
+        self.timers.fire(deadline)
+        return task
+
+    def _observe(self, task: ControlledTask, op: str) -> None:
+        assert self.observer is not None
+        me = getattr(current(), "task", None)
+        continuation = task.continuation
+        frame: FrameType | None
+        if task is me:
+            frame = sys._getframe(1)
+        else:
+            frame = None if continuation is None else continuation.gr_frame
+        self.observer(task, op, task.obj, frame)
+
+    # ---- The end of a thread, and of an execution --------------------------------------------------------------------
+
+    def recycle(self, continuation: Continuation) -> None:
+        """See `Scheduler.recycle`."""
+        following = self._next(None)
+        if following.continuation is None:
+            continuation.task = following
+            return
+        continuation.task = None
+        self.idle.append(continuation)
+        switch = following.switch
+        del following
+        switch()
+
+    def failed(self, task: UserTask) -> None:
+        """A task ended with an exception that nobody has reported: the main one, or one without a Thread."""
+        exc, task.exception = task.exception, None
+        if exc is None or isinstance(exc, TaskExit):
+            return
+        self.fail("exception", exc, task)  # type: ignore[arg-type]
+
+    def fail(self, kind: str, exc: BaseException | None, task: ControlledTask | None, *cycle: ControlledTask) -> None:
+        """The execution has failed: it ends with the current step. Only the first failure counts."""
+        if not self.stopping:
+            self.failure = Failure(kind, exc, task, cycle)
+            self.stopping = True
+
+    def _stop(self, me: ControlledTask | None) -> Any:
+        """Nobody can run, and no time can pass: the end, or a deadlock."""
+        self.stopping = True
+        if not all(t.daemon for t in self.alive):
+            self.failure = Failure("deadlock", None, None, self._cycle)
+        return self._root
+
+    def ended(self, task: ControlledTask) -> None:
+        """A thread is done."""
+        self.alive.remove(task)
+        self.changes += 1
+        if not self.stopping and all(t.daemon for t in self.alive):
+            self.stopping = True
+
+    def check_for_cycle(self, me: ControlledTask) -> None:
+        """Do threads wait for one another in a ring, with `me` among them? Then others may run on, but they won't."""
+        cycle = [me]
+        task: Any = me
+        while True:
+            obj = task.obj if task.wait is None else task.wait
+            waiting_for = getattr(obj, "waiting_for", None)
+            if waiting_for is None or task.timer is not None:
+                return
+            task = waiting_for(task).holder
+            if type(task) is not ControlledTask or task.done:
+                return
+            if task is me:
+                break
+            if task in cycle or not (task.wait is not None or (task.blocked is not None and task.blocked())):
+                return
+            cycle.append(task)
+        if all(t.daemon for t in cycle):
+            return
+        # A plain lock may be released by anybody, so it takes more to be sure: that nobody does in the end.
+        self._cycle = tuple(cycle)
+        if all(getattr(t.obj if t.wait is None else t.wait, "only_the_owner_releases", False) for t in cycle):
+            self.fail("deadlock", None, None, *cycle)
+
+    # ---- Unwinding ---------------------------------------------------------------------------------------------------
+
+    def _step_while_stopping(
+        self, me: ControlledTask, blocked: Callable[[], object] | None, deadline: float | None
+    ) -> bool:
+        if blocked is None or not blocked():
+            return True
+        if deadline is not None:
+            return False
+        self.refuse(me)
+        return True
+
+    def refuse(self, me: ControlledTask) -> None:
+        """Raise in a thread that is being unwound and would wait; one that goes on and on stays behind."""
+        me.refusals += 1
+        if me.refusals > _MOST_REFUSALS:
+            fork.vanished.append(current())
+            self._root.continuation.switch()
+        raise TaskExit
+
+    def _unwind_all(self) -> None:
+        """End every thread that is left, so that its `finally` blocks run."""
+        self.stopping = True
+        for task in list(self.alive):
+            if task.continuation is None:
+                # It has not begun, so there is nobody to tell.
+                task.done = True
+                self.tasks.pop(task, None)
+                continue
+            task.pending = TaskExit()
+            task.blocked = None
+            if task.waiters is not None:
+                task.waiters.pop(task, None)
+            task._throw_pending()
+            if not task.done:
+                task.done = True
+                self.tasks.pop(task, None)
+        self.alive.clear()
+        self.to_start = None
+
+
+def _always() -> bool:
+    return True
+
+
+def _ignore(failure: Failure) -> None:
+    pass
+
+
+def _by_id(choice: Choice) -> int:
+    return choice.id

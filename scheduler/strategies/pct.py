@@ -1,0 +1,72 @@
+"""PCT: probabilistic concurrency testing (Burckhardt, Kothari, Musuvathi and Nagarakatte, ASPLOS 2010, section 3).
+
+Each thread gets a random priority, and the one with the highest runs. At d - 1 choice points, drawn from all of them
+with equal odds, the thread that is running falls below everybody else. So there are few switches, at random places.
+
+A bug of depth d (one that d ordered pairs of steps bring about) in a program of n threads and k choice points is found
+by one execution with a probability of at least 1 / (n k^(d - 1)): theorem 9 there. k is not known beforehand; the
+most that earlier executions had stands for it.
+
+A thread that yields says that it can't go on usefully: it falls below everybody else, too.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from scheduler.strategy import Choice, Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["PCT"]
+
+
+class PCT(Strategy):
+    """Random priorities that change at `depth` - 1 places."""
+
+    name = "pct"
+
+    def __init__(self, depth: int = 3, seed: int = 0) -> None:
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1, not {depth}")
+        self._depth = depth
+        self._random = random.Random(seed)
+        self._most_points = 1
+        self._points = 0
+        self._priorities: dict[int, float] = {}
+        self._changes: set[int] = set()
+        self._lowest = 0.0
+
+    def begin(self) -> bool:
+        """See `Strategy`."""
+        self._most_points = max(self._most_points, self._points)
+        self._points = 0
+        self._priorities = {}
+        # Priorities given at first are in [0, 1); those that have fallen are below 0, the latest the lowest.
+        self._lowest = 0.0
+        changes = min(self._depth - 1, self._most_points)
+        self._changes = set(self._random.sample(range(1, self._most_points + 1), changes))
+        return True
+
+    def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
+        """See `Strategy`."""
+        self._points += 1
+        priorities = self._priorities
+        if running is not None and (self._points in self._changes or running.op == "yield"):
+            self._lowest -= 1.0
+            priorities[running.id] = self._lowest
+        best = choices[0]
+        highest = float("-inf")
+        for choice in choices:
+            number = choice.id
+            if number not in priorities:
+                priorities[number] = self._random.random()
+            if priorities[number] > highest:
+                best, highest = choice, priorities[number]
+        return best
+
+    def coverage(self) -> str:
+        """See `Strategy`."""
+        return f"schedules drawn by PCT of depth {self._depth}"

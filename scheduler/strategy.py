@@ -1,0 +1,91 @@
+"""A strategy: which thread takes the next step, wherever more than one could.
+
+A strategy sees threads that could run and what each is about to do; it knows nothing of the scheduler, of continuations
+or of primitives. It is asked at *choice points* only, where there is more than one choice. One object serves a whole
+exploration: `begin` and `end` enclose each execution, so that it can learn from one for the next.
+
+Everything random comes from a generator that is seeded with what the strategy was given, so an exploration with the
+same seed is the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from scheduler.control import WHOLE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scheduler.control import Footprint
+
+__all__ = ["READS", "Choice", "Strategy", "conflict"]
+
+
+# Operations that change nothing that another thread could notice.
+READS = frozenset(
+    ("broken", "clock", "enumerate", "is_alive", "is_set", "locked", "n_waiting", "qsize", "sleep", "yield")
+)
+
+
+class Choice(Protocol):
+    """A thread that could take the next step."""
+
+    @property
+    def id(self) -> int:
+        """Which thread: 0 is the main one. The same number for the same thread in every execution."""
+
+    @property
+    def op(self) -> str:
+        """What it would do: "acquire", "put", "begin", …; "timeout" for a timed wait that would end early."""
+
+    @property
+    def obj(self) -> object:
+        """What it would do it to, or None."""
+
+    @property
+    def footprint(self) -> Footprint | None:
+        """The parts of `obj` that it would read and write, where it is an access to memory."""
+
+
+class Strategy:
+    """Chooses among threads. This one: the one that is running goes on while it can, else the first."""
+
+    name = "strategy"
+
+    # Whether every execution that there is has been seen, once `begin` has returned False.
+    exhausted = False
+    # Whether `choose` is asked at every step, also where there is a single choice.
+    wants_every_step = False
+
+    def begin(self) -> bool:
+        """Prepare for the next execution. False if there is none left to try."""
+        return True
+
+    def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
+        """Say who takes the next step: one of `choices`, of which there are at least two, in the order of their ids.
+
+        `running` is the thread that took the last one, if it could go on (then it is among the choices). To choose
+        another is a preemption, unless the running one is about to yield.
+        """
+        return choices[0] if running is None else running
+
+    def end(self, trace: Sequence[tuple[int, str]]) -> None:
+        """The execution that `begin` began has ended. `trace` has all its steps: who took it, and to do what."""
+
+    def coverage(self) -> str:
+        """What the executions so far have covered: the middle of a sentence, true to the letter."""
+        return f"the schedules that {self.name} chose"
+
+
+def conflict(one: Choice, other: Choice) -> bool:
+    """Whether the order of two pending operations can matter: the same object, and not both of them mere looks."""
+    if one.obj is not other.obj or one.obj is None:
+        return False
+    if one.footprint is not None and other.footprint is not None:
+        return any(
+            (writes or also) and (part == same or part is WHOLE or same is WHOLE)
+            for part, writes in one.footprint
+            for same, also in other.footprint
+        )
+    return one.op not in READS or other.op not in READS
