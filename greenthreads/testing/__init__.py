@@ -1,0 +1,26 @@
+"""The test harness: run ordinary threaded code under many schedules, and find the one that breaks it.
+
+    from greenthreads.testing import interleave
+
+    @interleave()
+    def test_transfer():
+        ...             # ordinary code, with `import threading`
+
+`explore` does the same for a function, and returns what it found; `replay` runs one schedule again.
+"""
+
+from __future__ import annotations
+
+from greenthreads.testing.explore import Exploration, Failure, explore, interleave, replay
+from scheduler.errors import ReplayDivergence
+from scheduler.trace import TraceError
+
+__all__ = [
+    "Exploration",
+    "Failure",
+    "ReplayDivergence",
+    "TraceError",
+    "explore",
+    "interleave",
+    "replay",
+]

@@ -1,0 +1,226 @@
+"""A session: one function, run under control as often as somebody wants, and what became of each execution.
+
+The layer between the scheduler, which knows tasks, and those who explore, replay, shrink and explain.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from greenthreads.testing._environment import Environment
+from scheduler import control
+from scheduler.controlled import ControlledScheduler, ControlledTask
+from scheduler.deadlock import Waiting
+from scheduler.deadlock import report as _report
+from scheduler.errors import Deadlock, ReplayDivergence
+from scheduler.strategy import Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType, TracebackType
+
+    from scheduler import controlled
+__all__ = ["Livelock", "LockLeftHeld", "Outcome", "Session", "ThreadNotJoined"]
+
+
+class Livelock(RuntimeError):
+    """An execution had more steps than are allowed: its threads run on and on, and get nowhere."""
+
+
+class LockLeftHeld(AssertionError):
+    """A lock was still held when all threads had ended."""
+
+
+class ThreadNotJoined(AssertionError):
+    """A thread was started, and nobody has waited for its end."""
+
+
+class Outcome(NamedTuple):
+    """How an execution has failed."""
+
+    # "assertion", "exception", "deadlock", "livelock", "lock left held" or "thread not joined".
+    kind: str
+    exception: BaseException
+    # In which thread; by its descent, see `ControlledScheduler.path_of`.
+    thread: str
+    # What must stay the same when the failure is shrunk: the same error, at the same place.
+    signature: tuple[object, ...]
+    # The decisions that led there: who, by number, and to do what.
+    decisions: list[tuple[int, str]]
+    # Which of them are preemptions: the running thread could have gone on.
+    preemptions: list[int]
+
+
+class Session:
+    """Runs `fn` under control. A context manager; inside it the standard modules are replaced."""
+
+    def __init__(
+        self,
+        fn: Callable[[], object],
+        *,
+        early: bool = False,
+        max_steps: int = 20_000,
+        check_locks: bool = False,
+        check_joined: bool = False,
+        passes: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        self.fn = fn
+        self.scheduler = ControlledScheduler(Strategy(), early=early, max_steps=max_steps)
+        self._environment = Environment(self.scheduler)
+        self._main_thread: Any = None
+        self._check_locks = check_locks
+        self._check_joined = check_joined
+        # Exceptions of the main thread that are no failure but end the session, such as a test runner's "skip".
+        self._passes: tuple[type[BaseException], ...] = (KeyboardInterrupt, *passes)
+        self._outcome: Outcome | None = None
+        # Who waits for what in a deadlock, and how many of them make it up.
+        self._deadlock: list[Waiting] = []
+        self._cycle = 0
+        # Called at each step, where somebody wants to know about each.
+        self.observer: Callable[[ControlledTask, str, object, FrameType | None], None] | None = None
+        self._locks: dict[int, Any] = {}
+        self._joined: set[int] = set()
+        self.executions = 0
+        self.steps = 0
+
+    def __enter__(self) -> Session:
+        if control.active is not None:
+            raise RuntimeError("an exploration is going on already: one can't be made inside another")
+        self.scheduler.__enter__()
+        try:
+            self._environment.__enter__()
+        except BaseException:
+            self.scheduler.__exit__()
+            raise
+        self._main_thread = threading.main_thread()
+        self.scheduler.on_failure = self._on_failure
+        control.active = self.scheduler
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        control.active = None
+        self._environment.__exit__()
+        self.scheduler.__exit__()
+
+    # ---- One execution -----------------------------------------------------------------------------------------------
+
+    def run(self, strategy: Strategy) -> Outcome | None:
+        """Run one execution, which `strategy` has begun; how it failed, if it did.
+
+        ReplayDivergence if the strategy could not repeat what it wanted to. Raises what may pass.
+        """
+        scheduler = self.scheduler
+        scheduler.strategy = strategy
+        self._outcome = None
+        if self._check_locks or self._check_joined:
+            self._locks.clear()
+            self._joined.clear()
+            scheduler.observer = self._watch
+        else:
+            scheduler.observer = self.observer
+        self._environment.begin(self._on_exception)
+        failure = scheduler.execute(self.fn, self._main_thread)
+        self.executions += 1
+        self.steps += len(scheduler.trace)
+        if failure is not None:
+            return self._judge(failure)
+        if self._check_locks or self._check_joined:
+            return self._look_for_leftovers()
+        return None
+
+    def _on_exception(self, args: Any) -> None:
+        """`threading.excepthook` of an execution: an exception has left a thread."""
+        if args.exc_type is SystemExit:
+            return
+        thread = args.thread
+        task = getattr(thread, "_task", None)
+        self.scheduler.fail("exception", args.exc_value, task if isinstance(task, ControlledTask) else None)
+
+    def _on_failure(self, failure: controlled.Failure) -> None:
+        if failure.kind == "deadlock":
+            cycle = failure.cycle
+            others = [task for task in self.scheduler.alive if task not in cycle and not task.daemon]
+            self._deadlock = _report([*cycle, *others])
+            self._cycle = len(cycle) or len(others)
+
+    def _judge(self, failure: controlled.Failure) -> Outcome:
+        exc = failure.exception
+        scheduler = self.scheduler
+        thread = "0" if failure.task is None else scheduler.path_of(failure.task.id)
+        decisions, preemptions = scheduler.trace, scheduler.preemptions
+        if failure.kind == "divergence" and isinstance(exc, ReplayDivergence):
+            raise exc
+        if failure.kind == "deadlock":
+            waiting, self._deadlock = self._deadlock, []
+            # The threads that make the deadlock; the others just happen to be somewhere.
+            where = sorted((row.what.split()[0], row.file, row.line) for row in waiting[: self._cycle])
+            signature = ("deadlock", *where)
+            return Outcome("deadlock", Deadlock(waiting), thread, signature, decisions, preemptions)
+        if failure.kind == "livelock":
+            exc = Livelock(f"no end after {scheduler.max_steps} steps")
+            return Outcome("livelock", exc, thread, ("livelock",), decisions, preemptions)
+        assert exc is not None
+        if isinstance(exc, self._passes):
+            raise exc
+        kind = "assertion" if isinstance(exc, AssertionError) or _is_of_a_test_runner(exc) else "exception"
+        return Outcome(kind, exc, thread, (kind, type(exc), _place_of(exc)), decisions, preemptions)
+
+    # ---- What is left at the end, where somebody asks ---------------------------------------------------------------
+
+    def _watch(self, task: ControlledTask, op: str, obj: Any, frame: FrameType | None) -> None:
+        if op == "acquire" and hasattr(obj, "locked"):
+            self._locks[id(obj)] = obj
+        elif op == "join" and isinstance(obj, threading.Thread):
+            self._joined.add(id(obj))
+        elif op == "start":
+            self._locks[id(obj)] = obj
+        if self.observer is not None:
+            self.observer(task, op, obj, frame)
+
+    def _look_for_leftovers(self) -> Outcome | None:
+        decisions, preemptions = self.scheduler.trace, self.scheduler.preemptions
+        found = list(self._locks.values())
+        self._locks.clear()
+        for each in found:
+            if isinstance(each, threading.Thread):
+                if self._check_joined and id(each) not in self._joined and not each.daemon:
+                    error: AssertionError = ThreadNotJoined(f"thread {each.name!r} was started and never joined")
+                    what = ("thread not joined", each.name)
+                    return Outcome(what[0], error, "0", what, decisions, preemptions)
+            elif self._check_locks and each._bar.locked():
+                holder = each._owner
+                by = "" if holder is None else f", taken by {holder.name!r}"
+                error = LockLeftHeld(f"{type(each).__name__} left held at the end{by}")
+                return Outcome("lock left held", error, "0", ("lock left held", type(each)), decisions, preemptions)
+        return None
+
+    # ---- Decisions as a trace, and back -----------------------------------------------------------------------------
+
+    def named(self, decisions: Sequence[tuple[int, str]]) -> list[tuple[str, str]]:
+        """Decisions with threads by their descent."""
+        paths: dict[int, str] = {}
+        for number, _op in decisions:
+            if number not in paths:
+                paths[number] = self.scheduler.path_of(number)
+        return [(paths[number], op) for number, op in decisions]
+
+    def numbered(self, decisions: Sequence[tuple[str, str]]) -> list[tuple[int, str]]:
+        """Decisions with threads by their numbers in this session."""
+        return [(self.scheduler.number_of(path), op) for path, op in decisions]
+
+
+def _is_of_a_test_runner(exc: BaseException) -> bool:
+    # pytest.fail() raises what is no AssertionError, and no Exception.
+    return not isinstance(exc, Exception) and type(exc).__module__.startswith(("_pytest", "builtins.Failed"))
+
+
+def _place_of(exc: BaseException) -> tuple[str, int] | None:
+    traceback = exc.__traceback__
+    if traceback is None:
+        return None
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback.tb_frame.f_code.co_filename, traceback.tb_lineno

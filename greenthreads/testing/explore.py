@@ -1,0 +1,269 @@
+"""`explore`, `interleave` and `replay`: what users of the harness call.
+
+    explore:  run executions until one fails, or the budget is spent, or there is none left
+              -> run the failing one again (a failure that can't be repeated is not reported as one)
+              -> shrink it -> run it once more, with a record of each step, for the report
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from greenthreads.testing._report import Recorder, divergence, render
+from greenthreads.testing._session import Outcome, Session
+from greenthreads.testing._shrink import shrink
+from scheduler import trace as traces
+from scheduler.errors import ReplayDivergence
+from scheduler.strategies import Portfolio, Replay, by_name
+from scheduler.strategy import Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Exploration", "Failure", "explore", "interleave", "replay"]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+# Read outside of sessions, where `time` is not virtual.
+_now = time.monotonic
+
+
+class Failure:
+    """A failing execution, shrunk, and how to see it again.
+
+    `kind` is "assertion", "exception", "deadlock", "livelock", "lock left held" or "thread not joined"; `exception`
+    what was raised (a Deadlock, Livelock, LockLeftHeld or ThreadNotJoined where the program itself raised nothing);
+    `thread` the thread that failed, by its descent ("0" is the main one, "2" the second that it started); `trace` the
+    schedule, for `replay`; `preemptions` how often it leaves a thread that could have gone on.
+    """
+
+    def __init__(self, outcome: Outcome, trace: str, steps: Recorder, replay_command: str) -> None:
+        self.kind = outcome.kind
+        self.exception = outcome.exception
+        self.thread = outcome.thread
+        self.trace = trace
+        self.preemptions = len(outcome.preemptions)
+        self._steps = steps
+        self._replay_command = replay_command
+        self._preempting = outcome.preemptions
+
+    def report(self) -> str:
+        """What happened, step by step, a column for each thread, up to the failure."""
+        return render(self, self._steps, self._preempting, self._replay_command)
+
+    def __repr__(self) -> str:
+        return f"<Failure: {self.kind}: {self.exception!r}, trace {self.trace!r}>"
+
+
+class Exploration:
+    """What an exploration has seen.
+
+    `failure` is None, or the first Failure; `executions` the number of executions that looked for it; `exhausted`
+    whether every schedule has been seen; `strategy` the name of the strategy (of "auto", the one that found the
+    failure); `coverage` a sentence that says exactly what was covered.
+    """
+
+    def __init__(self, strategy: str) -> None:
+        self.failure: Failure | None = None
+        self.executions = 0
+        self.steps = 0
+        self.seconds = 0.0
+        self.exhausted = False
+        self.strategy = strategy
+        self.coverage = ""
+        # Executions that were spent on shrinking the failure.
+        self.shrinking = 0
+
+    def __repr__(self) -> str:
+        found = "no failure" if self.failure is None else repr(self.failure)
+        return f"<Exploration: {found}, {self.executions} executions, {self.coverage}>"
+
+
+def explore(
+    fn: Callable[[], object],
+    *,
+    strategy: str | Strategy = "auto",
+    max_executions: int | None = 10_000,
+    max_seconds: float | None = 10.0,
+    seed: int = 0,
+    preemption_bound: int | None = None,
+    timeouts: Literal["due", "early"] = "due",
+    max_steps: int = 20_000,
+    check_locks: bool = False,
+    check_joined: bool = False,
+    shrinking: bool = True,
+    first: Sequence[str] = (),
+    passes: tuple[type[BaseException], ...] = (),
+    replay_command: str | None = None,
+    progress: Callable[[Exploration], object] | None = None,
+) -> Exploration:
+    """Run `fn()` under many schedules until one fails, the budget is spent, or there is none left.
+
+    `fn` is ordinary code: every thread that it starts, of either kind, through this library or the standard modules,
+    is under control, and time is virtual. It runs once per execution, so it must not lean on what it left behind.
+
+    `strategy` is a name ("round_robin", "random", "pct", "pos", "surw", "dfs", "auto") or a Strategy object; `seed`
+    makes what is random the same each time; `preemption_bound` limits "dfs". With `timeouts="early"` a timed wait may
+    end before its time, at any choice point. `max_steps` is how many steps an execution may have before it counts as a
+    livelock. `check_locks` and `check_joined` make it a failure to leave a lock held, or a thread not joined. Traces in
+    `first` are tried first. Exceptions in `passes` are raised rather than taken for failures.
+
+    Blocks. Raises ReplayDivergence, with a guess at the cause, if `fn` does not do the same under the same schedule.
+    """
+    if timeouts not in ("due", "early"):
+        raise ValueError(f"timeouts must be 'due' or 'early', not {timeouts!r}")
+    plan = by_name(strategy, seed, preemption_bound) if isinstance(strategy, str) else strategy
+    if not isinstance(plan, Strategy):
+        raise TypeError(f"strategy must be a name or a Strategy, not {type(strategy).__name__}")
+    found = Exploration(plan.name)
+    began = _now()
+    session = Session(
+        fn,
+        early=timeouts == "early",
+        max_steps=max_steps,
+        check_locks=check_locks,
+        check_joined=check_joined,
+        passes=passes,
+    )
+    with session:
+        try:
+            outcome = _search(session, plan, found, first, max_executions, max_seconds, progress)
+            if outcome is not None:
+                found.strategy = plan.current.name if isinstance(plan, Portfolio) else plan.name
+                _confirm(session, outcome)
+                if shrinking:
+                    outcome, found.shrinking = shrink(session, outcome)
+                found.failure = _explain(session, outcome, replay_command)
+        except ReplayDivergence as error:
+            raise divergence(session, error) from None
+        finally:
+            found.seconds = _now() - began
+    found.exhausted = plan.exhausted and found.failure is None
+    found.coverage = _coverage(session, plan, found, timeouts)
+    return found
+
+
+def _search(
+    session: Session,
+    plan: Strategy,
+    found: Exploration,
+    first: Sequence[str],
+    max_executions: int | None,
+    max_seconds: float | None,
+    progress: Callable[[Exploration], object] | None,
+) -> Outcome | None:
+    for trace in first:
+        found.executions += 1
+        outcome = _try_trace(session, trace)
+        if outcome is not None:
+            return outcome
+    most = float("inf") if max_executions is None else max_executions
+    end = float("inf") if max_seconds is None else _now() + max_seconds
+    run = session.run
+    while found.executions < most and plan.begin():
+        found.executions += 1
+        outcome = run(plan)
+        if outcome is not None:
+            return outcome
+        if not found.executions & 15:
+            found.steps = session.steps
+            if progress is not None:
+                progress(found)
+            if _now() > end:
+                break
+    found.steps = session.steps
+    return None
+
+
+def _try_trace(session: Session, trace: str) -> Outcome | None:
+    """How an execution of `trace` fails; None if it does not, or the program has changed since."""
+    try:
+        return session.run(Replay(session.numbered(traces.decode(trace))))
+    except (ReplayDivergence, traces.TraceError):
+        return None
+
+
+def _confirm(session: Session, outcome: Outcome) -> None:
+    """Run a failing execution again: it must fail again. ReplayDivergence if not."""
+    again = session.run(Replay(outcome.decisions))
+    if again is None or again.signature != outcome.signature:
+        last = len(outcome.decisions) - 1
+        raise ReplayDivergence(last, (outcome.decisions[last][0], f"fail ({outcome.exception!r})"), [])
+
+
+def _explain(session: Session, outcome: Outcome, replay_command: str | None) -> Failure:
+    recorder = Recorder(session)
+    session.observer = recorder.record
+    try:
+        again = session.run(Replay(outcome.decisions))
+    finally:
+        session.observer = None
+    if again is None or again.signature != outcome.signature:
+        last = len(outcome.decisions) - 1
+        raise ReplayDivergence(last, (outcome.decisions[last][0], f"fail ({outcome.exception!r})"), [])
+    trace = traces.encode(session.named(again.decisions))
+    command = f"replay(fn, {trace!r})" if replay_command is None else f"{replay_command}{trace}"
+    return Failure(again, trace, recorder, command)
+
+
+def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: str) -> str:
+    count = f"{found.executions} execution{'s' if found.executions != 1 else ''}"
+    if found.failure is not None:
+        return f"{count} until one failed, found by {found.strategy}"
+    sentence = f"{count}: {plan.coverage()}"
+    if plan.exhausted:
+        sentence += " of the threads' operations on primitives"
+        if session.scheduler.fairness_used:
+            sentence += ", where a thread that polls in vain lets others run"
+        if timeouts == "due":
+            sentence += "; timed waits ended only when nothing else could run"
+    return sentence
+
+
+def replay(fn: Callable[[], object], trace: str, **options: Any) -> None:
+    """Run `fn()` under the schedule of `trace`, and raise what the failing execution raised.
+
+    `options` are those of `explore` that say how executions run (`timeouts`, `max_steps`, `check_locks`,
+    `check_joined`). Returns None if the execution does not fail. TraceError if the trace is none, ReplayDivergence if
+    `fn` can't follow it.
+    """
+    decisions = traces.decode(trace)
+    early = any(op == "timeout" for _path, op in decisions) or options.pop("timeouts", "due") == "early"
+    with Session(fn, early=early, **options) as session:
+        try:
+            outcome = session.run(Replay(session.numbered(decisions)))
+        except ReplayDivergence as error:
+            raise divergence(session, error) from None
+    if outcome is not None:
+        raise outcome.exception
+
+
+def interleave(**options: Any) -> Callable[[F], F]:
+    """Make a test function run under many schedules: a decorator, with the arguments of `explore`.
+
+    If a schedule fails, what it raised is raised, with the report as a note (before Python 3.11: printed).
+    """
+
+    def decorate(fn: F) -> F:
+        @functools.wraps(fn)
+        def explored(*args: Any, **kwargs: Any) -> None:
+            found = explore(functools.partial(fn, *args, **kwargs), **options)
+            if found.failure is not None:
+                raise_failure(found.failure)
+
+        explored.interleave_options = options  # type: ignore[attr-defined]
+        return explored  # type: ignore[return-value]
+
+    return decorate
+
+
+def raise_failure(failure: Failure) -> None:
+    """Raise what the failing execution raised, with its report."""
+    exc = failure.exception
+    if hasattr(exc, "add_note"):
+        exc.add_note(failure.report())
+    else:
+        print(failure.report())  # noqa: T201
+    raise exc

@@ -1,0 +1,187 @@
+"""`explore` and `replay`: what is found, what is reported, and that it fails again."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from greenthreads.testing import explore, replay
+
+STRATEGIES = ("auto", "dfs", "pct", "pos", "random", "round_robin", "surw")
+
+
+def together(*bodies: Any) -> None:
+    """Run each in a thread of its own, and wait for all."""
+    threads = [threading.Thread(target=body) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def lost_update() -> None:
+    counter = 0
+
+    def increment() -> None:
+        nonlocal counter
+        value = counter
+        time.sleep(0)
+        counter = value + 1
+
+    together(increment, increment)
+    assert counter == 2
+
+
+def update_under_a_lock() -> None:
+    counter = 0
+    lock = threading.Lock()
+
+    def increment() -> None:
+        nonlocal counter
+        with lock:
+            value = counter
+            time.sleep(0)
+            counter = value + 1
+
+    together(increment, increment)
+    assert counter == 2
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_each_strategy_finds_a_lost_update_that_can_be_replayed(strategy: str) -> None:
+    found = explore(lost_update, strategy=strategy, max_executions=200)
+    assert found.failure is not None
+    assert found.failure.kind == "assertion"
+    # Switching at a yield is no preemption.
+    assert found.failure.preemptions == 0
+    for _ in range(3):
+        with pytest.raises(AssertionError):
+            replay(lost_update, found.failure.trace)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_strategy_finds_fault_with_the_repaired_one(strategy: str) -> None:
+    found = explore(update_under_a_lock, strategy=strategy, max_executions=200)
+    assert found.failure is None
+
+
+def test_a_small_program_is_exhausted() -> None:
+    found = explore(update_under_a_lock, strategy="dfs")
+    assert found.exhausted
+    assert found.coverage == (
+        f"{found.executions} executions: every schedule of the threads' operations on primitives; "
+        "timed waits ended only when nothing else could run"
+    )
+
+
+def test_a_deadlock_has_its_cycle() -> None:
+    def main() -> None:
+        a, b = threading.Lock(), threading.Lock()
+
+        def one() -> None:
+            with a, b:
+                pass
+
+        def other() -> None:
+            with b, a:
+                pass
+
+        together(one, other)
+
+    found = explore(main)
+    assert found.failure is not None
+    assert found.failure.kind == "deadlock"
+    assert [row.thread for row in found.failure.exception.threads[:2]] == ["Thread-2 (other)", "Thread-1 (one)"]  # type: ignore[attr-defined]
+
+
+def test_if_for_while_around_a_wait() -> None:
+    def program(again: bool) -> None:
+        items: list[int] = []
+        condition = threading.Condition()
+
+        def consume() -> None:
+            with condition:
+                while not items:
+                    condition.wait()
+                    if not again:
+                        break
+                items.pop()
+
+        def produce() -> None:
+            for _ in range(2):
+                with condition:
+                    items.append(1)
+                    condition.notify_all()
+
+        together(consume, consume, produce)
+
+    broken = explore(lambda: program(False))
+    assert broken.failure is not None
+    assert isinstance(broken.failure.exception, IndexError)
+    assert explore(lambda: program(True), max_executions=500).failure is None
+
+
+def test_standard_names_are_there_again_afterwards() -> None:
+    before = (threading.Lock, threading.Thread.start, queue.Queue, time.sleep, time.monotonic, threading.excepthook)
+    explore(lost_update)
+    explore(update_under_a_lock, max_executions=10)
+    assert before == (
+        threading.Lock, threading.Thread.start, queue.Queue, time.sleep, time.monotonic, threading.excepthook
+    )  # fmt: skip
+
+
+def test_sleeping_takes_no_time_and_orders_things() -> None:
+    def main() -> None:
+        record: list[str] = []
+
+        def later() -> None:
+            time.sleep(1000)
+            record.append("later")
+
+        thread = threading.Thread(target=later)
+        began = time.monotonic()
+        thread.start()
+        time.sleep(500)
+        record.append("sooner")
+        thread.join()
+        assert record == ["sooner", "later"]
+        assert time.monotonic() - began == 1000
+
+    found = explore(main)
+    assert found.failure is None
+    assert found.exhausted
+    # With early timeouts a sleep may end at any time.
+    assert explore(main, timeouts="early").failure is not None
+
+
+def test_a_loop_that_polls_hangs_no_search() -> None:
+    def main() -> None:
+        flag = threading.Event()
+
+        def poll() -> None:
+            while not flag.is_set():
+                pass
+
+        thread = threading.Thread(target=poll)
+        thread.start()
+        flag.set()
+        thread.join()
+
+    found = explore(main, strategy="dfs")
+    assert found.failure is None
+    assert found.exhausted
+    assert "where a thread that polls in vain lets others run" in found.coverage
+
+
+def test_a_livelock_is_one() -> None:
+    def main() -> None:
+        while True:
+            time.sleep(0)
+
+    found = explore(main, max_steps=300)
+    assert found.failure is not None
+    assert found.failure.kind == "livelock"
