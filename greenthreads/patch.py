@@ -25,7 +25,7 @@ import sys
 import threading as _standard
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from greenthreads import (
@@ -198,7 +198,7 @@ class _Patch:
             old = getattr(module, name)
             if old is new:
                 continue
-            if isinstance(old, (type, FunctionType, type(len))):
+            if isinstance(old, (type, FunctionType, MethodType, type(len))):
                 self._new_for[id(old)] = (old, new)
             self._claim_module(new, module.__name__, name)
             self.set(module, name, new)

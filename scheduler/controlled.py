@@ -73,7 +73,7 @@ class ControlledTask(UserTask):
     """A thread under control."""
 
     __slots__ = (
-        "blocked", "children", "footprint", "id", "is_ready", "last", "obj", "op", "refusals", "seen", "spun",
+        "blocked", "children", "footprint", "id", "is_ready", "obj", "op", "refusals", "seen", "spun",
     )  # fmt: skip
 
     scheduler: ControlledScheduler
@@ -94,13 +94,12 @@ class ControlledTask(UserTask):
         # What it has asked since anybody did anything (a moment that `seen` dates), and whether it asks again.
         self.spun = -1
         self.seen: tuple[int, set[Any]] = (-1, set())
-        self.last = 0
         self.refusals = 0
 
     def finish(self) -> None:
         """See `UserTask.finish`."""
         scheduler = self.scheduler
-        if self is scheduler.main:
+        if self is scheduler.main and scheduler._at_end.data:
             scheduler.make_last_calls()
         if self.exception is None:
             try:
@@ -215,8 +214,9 @@ class ControlledScheduler(Scheduler):
     """Runs executions, one after the other, under a strategy. Enter it once, on one kernel thread, for all of them."""
 
     __slots__ = (
-        "_cycle", "_ids", "_outer", "_parents", "_spinning", "_spun_seconds", "alive", "changes", "early", "failure",
-        "fairness_used", "max_steps", "observer", "on_failure", "preemptions", "stopping", "strategy", "trace",
+        "_awaited_count", "_careful", "_choose", "_cycle", "_every_step", "_ids", "_outer", "_parents", "_spinning",
+        "_spun_seconds", "alive", "changes", "early", "failure", "fairness_used", "max_steps", "observer",
+        "on_failure", "preemptions", "stopping", "strategy", "trace",
     )  # fmt: skip
 
     task_type = ControlledTask
@@ -252,11 +252,18 @@ class ControlledScheduler(Scheduler):
         self._cycle: tuple[ControlledTask, ...] = ()
         self._spinning = False
         self._spun_seconds = 0.001
+        # How many of the threads alive are no daemons. (The main one comes first.)
+        self._awaited_count = 1
+        # Whether a decision takes more than to look who could go on.
+        self._careful = self.early or self.observer is not None
+        self._every_step = self.strategy.wants_every_step
+        self._choose = self.strategy.choose
         self.clock = VirtualClock(1_000_000.0)
         self.timers.clear()
         self.tasks.clear()
         self._calls.clear()
-        self._at_end.clear()
+        if self._at_end.data:
+            self._at_end.clear()
         self.to_start = None
         self._closed = False
 
@@ -327,6 +334,8 @@ class ControlledScheduler(Scheduler):
         task.is_ready = True
         self.tasks[task] = None
         self.alive.append(task)
+        if not task.daemon:
+            self._awaited_count += 1
         if observers.active:
             observers.spawned(task)
 
@@ -366,37 +375,49 @@ class ControlledScheduler(Scheduler):
         /,
     ) -> bool:
         """See `control.Controller`."""
-        me: Any = getattr(current(), "task", None)
+        try:
+            me: Any = current().task
+        except AttributeError:
+            return True
         if type(me) is not ControlledTask:
             return True
         if self.stopping:
             return self._step_while_stopping(me, blocked, deadline)
-        me.op, me.obj, me.footprint = op, obj, footprint
-        if deadline is None:
-            me.blocked = blocked
-            if blocked is not None and blocked():
-                self.check_for_cycle(me)
-        elif deadline > self.clock.now():
-            me.blocked = blocked
-            me.timer = self.timers.add(deadline, me)
-        # else: it never waits, so it is not blocked.
+        me.op = op
+        me.obj = obj
+        me.footprint = footprint
         me.is_ready = True
-        if op in READS or (me.blocked is None and blocked is not None and blocked()):
-            self._note_question(me, op, obj)
+        if deadline is not None:
+            return self._timed_step(me, blocked, deadline)
+        if blocked is not None:
+            me.blocked = blocked
+            if blocked():
+                self.check_for_cycle(me)
+        looks = op in READS
+        if looks:
+            self._note_question(me)
         following = self._next(me)
         if following is not me:
             following.switch()
         # It is our turn.
         me.blocked = None
-        if me.pending is not None and op == "yield":
-            me._raise_pending()
-        if deadline is not None:
-            return self._end_timed_step(me, blocked)
-        if op not in READS:
+        if not looks:
             self.changes += 1
+        elif me.pending is not None and op == "yield":
+            me._raise_pending()
         return True
 
-    def _end_timed_step(self, me: ControlledTask, blocked: Callable[[], object] | None) -> bool:
+    def _timed_step(self, me: ControlledTask, blocked: Callable[[], object] | None, deadline: float) -> bool:
+        """The rest of a step that ends at `deadline`."""
+        if deadline > self.clock.now():
+            me.blocked = blocked
+            me.timer = self.timers.add(deadline, me)
+        elif blocked is not None and blocked():
+            self._note_question(me)  # It won't wait, and so it is not blocked.
+        following = self._next(me)
+        if following is not me:
+            following.switch()
+        me.blocked = None
         timer, me.timer = me.timer, None
         if timer is None:
             in_time = blocked is None or not blocked()
@@ -415,16 +436,16 @@ class ControlledScheduler(Scheduler):
         if following is not me:
             following.switch()
 
-    def _note_question(self, me: ControlledTask, op: str, obj: object) -> None:
+    def _note_question(self, me: ControlledTask) -> None:
         """Does it ask what it has asked before, with nothing done since?"""
         changes = self.changes
-        question = (op, id(obj), me.footprint)
+        question = (me.op, id(me.obj), me.footprint)
         when, asked = me.seen
         if when != changes:
             me.seen = (changes, {question})
         elif question in asked:
             me.spun = changes
-            self._spinning = True
+            self._spinning = self._careful = True
         else:
             asked.add(question)
 
@@ -434,53 +455,64 @@ class ControlledScheduler(Scheduler):
         """Whose turn it is: a thread, or the root when the execution is over. `me` is who gives way."""
         if self.stopping:
             return self._root
-        choices: list[Any]
-        while True:
-            choices = [t for t in self.alive if t.is_ready and (t.blocked is None or not t.blocked())]
-            if self._spinning and choices:
-                choices = self._fair(choices)
-                if not choices:
-                    continue
-            if self.early:
-                choices += [_Early(t) for t in self.alive if t.timer is not None and self._may_end_early(t)]
-                choices.sort(key=_by_id)
-            if choices:
-                break
-            if not self._let_time_pass():
-                return self._stop(me)
-        if len(choices) == 1 and not self.strategy.wants_every_step:
+        choices: list[Any] = [t for t in self.alive if t.is_ready and (t.blocked is None or not t.blocked())]
+        if self._careful or not choices:
+            choices = self._choices_with_care(choices)
+            if not choices:
+                return self._stop()
+        if len(choices) == 1 and not self._every_step:
             chosen = choices[0]
         else:
             running = me if me in choices else None
             try:
-                chosen = self.strategy.choose(choices, running)
-                if chosen is not running and running is not None and running.op != "yield":
-                    self.preemptions.append(len(self.trace))
+                chosen = self._choose(choices, running)
             except ReplayDivergence as error:
                 self.fail("divergence", error, None)
                 return self._root
+            if chosen is not running and running is not None and running.op != "yield":
+                self.preemptions.append(len(self.trace))
         trace = self.trace
         trace.append((chosen.id, chosen.op))
+        if self._careful:
+            chosen = self._chosen_with_care(chosen)
         if len(trace) > self.max_steps:
-            # While others ran on and on, some may have waited for one another all the time.
-            if self._cycle and all(t.blocked is not None or t.wait is not None for t in self._cycle):
-                self.fail("deadlock", None, None, *self._cycle)
-            else:
-                self.fail("livelock", None, chosen if type(chosen) is ControlledTask else chosen.task)
+            self._run_away(chosen)
             return self._root
-        if type(chosen) is _Early:
-            chosen = self._end_early(chosen.task)
-        if self.observer is not None:
-            self._observe(chosen, trace[-1][1])
         chosen.is_ready = False
-        chosen.last = len(trace)
         return chosen
+
+    def _choices_with_care(self, choices: list[Any]) -> list[Any]:
+        """`choices`, less those that spin and with waits that may end early; time passes if there are none."""
+        while True:
+            if self._spinning and choices:
+                choices = self._fair(choices)
+            if self.early:
+                choices += [_Early(t) for t in self.alive if t.timer is not None and self._may_end_early(t)]
+                choices.sort(key=_by_id)
+            if choices or not self._let_time_pass():
+                return choices
+            choices = [t for t in self.alive if t.is_ready and (t.blocked is None or not t.blocked())]
+
+    def _chosen_with_care(self, chosen: Any) -> ControlledTask:
+        op = chosen.op
+        task = self._end_early(chosen.task) if type(chosen) is _Early else chosen
+        if self.observer is not None:
+            self._observe(task, op)
+        return task
+
+    def _run_away(self, chosen: ControlledTask) -> None:
+        """Too many steps. While threads ran on and on, some may have waited for one another all the time."""
+        if self._cycle and all(t.blocked is not None or t.wait is not None for t in self._cycle):
+            self.fail("deadlock", None, None, *self._cycle)
+        else:
+            self.fail("livelock", None, chosen)
 
     def _fair(self, choices: list[Any]) -> list[Any]:
         changes = self.changes
         others = [t for t in choices if t.spun != changes]
         if len(others) == len(choices):
             self._spinning = False
+            self._careful = self.early or self.observer is not None
             return choices
         self.fairness_used = True
         if others:
@@ -491,7 +523,8 @@ class ControlledScheduler(Scheduler):
         if any(t.op == "clock" for t in choices):
             self.clock.advance(self._spun_seconds)
             self._spun_seconds = min(2 * self._spun_seconds, _LONGEST_SPIN)
-        return [min(choices, key=lambda t: t.last)]
+        last = {number: at for at, (number, _op) in enumerate(self.trace)}
+        return [min(choices, key=lambda t: last.get(t.id, -1))]
 
     def _let_time_pass(self) -> bool:
         """Jump to the next deadline and let it fire; False if there is none."""
@@ -556,7 +589,7 @@ class ControlledScheduler(Scheduler):
             self.failure = Failure(kind, exc, task, cycle)
             self.stopping = True
 
-    def _stop(self, me: ControlledTask | None) -> Any:
+    def _stop(self) -> Any:
         """Nobody can run, and no time can pass: the end, or a deadlock."""
         self.stopping = True
         if not all(t.daemon for t in self.alive):
@@ -567,11 +600,15 @@ class ControlledScheduler(Scheduler):
         """A thread is done."""
         self.alive.remove(task)
         self.changes += 1
-        if not self.stopping and all(t.daemon for t in self.alive):
-            self.stopping = True
+        if not task.daemon:
+            self._awaited_count -= 1
+            if not self._awaited_count:
+                self.stopping = True
 
     def check_for_cycle(self, me: ControlledTask) -> None:
         """Do threads wait for one another in a ring, with `me` among them? Then others may run on, but they won't."""
+        if not any(t is not me and (t.blocked is not None or t.wait is not None) for t in self.alive):
+            return  # The common case, cheaply: nobody else waits.
         cycle = [me]
         task: Any = me
         while True:

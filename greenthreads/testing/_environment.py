@@ -45,6 +45,8 @@ class Environment:
         self._patched = patch.patched()
         self._clocks = patch._Patch()
         self._random: Any = None
+        # Seeding takes longer than many an execution: it is done when somebody asks for a random number.
+        self._is_seeded = False
         self._excepthook: Any = None
         self._counter: Any = None
         self._gc_was_on = False
@@ -55,14 +57,15 @@ class Environment:
 
     def __enter__(self) -> Environment:
         self._patched.__enter__()
+        self._random = random.getstate()
         try:
             self._clocks.replace(time, self._clock_functions())
+            self._clocks.replace(random, self._random_functions())
             self._clocks._names_bound_before()
         except BaseException:
             self._clocks.undo()
             self._patched.__exit__(None, None, None)
             raise
-        self._random = random.getstate()
         self._excepthook = threading.excepthook
         self._counter = vars(threading)["_counter"]
         self._gc_was_on = gc.isenabled()
@@ -81,7 +84,7 @@ class Environment:
 
     def begin(self, excepthook: Callable[[Any], object]) -> None:
         """Make the world what it was before the last execution. `excepthook` hears of exceptions in threads."""
-        random.seed(0)
+        self._is_seeded = False
         # Names of threads, and of executors' threads, are numbered from the start.
         vars(threading)["_counter"] = itertools.count(1).__next__
         threading.excepthook = excepthook
@@ -91,6 +94,24 @@ class Environment:
         numpy = sys.modules.get("numpy.random")
         if numpy is not None:
             numpy.seed(0)
+
+    # ---- Random numbers ----------------------------------------------------------------------------------------------
+
+    def _random_functions(self) -> dict[str, Any]:
+        seed = random.seed
+
+        def seeded(real: Callable[..., Any]) -> Callable[..., Any]:
+            def function(*args: Any, **kwargs: Any) -> Any:
+                if not self._is_seeded:
+                    self._is_seeded = True
+                    seed(0)
+                return real(*args, **kwargs)
+
+            function.__name__ = function.__qualname__ = real.__name__
+            return function
+
+        names = [name for name in random.__all__ if getattr(getattr(random, name), "__self__", None) is random._inst]
+        return {name: seeded(getattr(random, name)) for name in names}
 
     # ---- Clocks ------------------------------------------------------------------------------------------------------
 
