@@ -99,7 +99,7 @@ class ControlledTask(UserTask):
     def finish(self) -> None:
         """See `UserTask.finish`."""
         scheduler = self.scheduler
-        if self is scheduler.main and scheduler._at_end.data:
+        if self is scheduler.main and scheduler._at_end:
             scheduler.make_last_calls()
         if self.exception is None:
             try:
@@ -262,7 +262,7 @@ class ControlledScheduler(Scheduler):
         self.timers.clear()
         self.tasks.clear()
         self._calls.clear()
-        if self._at_end.data:
+        if self._at_end:
             self._at_end.clear()
         self.to_start = None
         self._closed = False
