@@ -7,22 +7,27 @@
 
 What is replaced stands in `TABLE`, one function a module; adding a module is adding a function. Names that other
 modules have bound before (`from threading import Lock`) are replaced there, too. At the end of a scope all of it is put
-back as it was.
+back as it was. What stays as it is because the patch comes too late is named in a warning (`_Patch.too_late`).
+
+Modules for blocking I/O are imported by the patch, if they were not before: imported later, their classes would derive
+from ours, and go on doing so after the scope.
 
 **`threading.Thread` stays the class that it is**, and gets our methods. Replaced by ours, it would leave every subclass
 that a library made before on kernel threads, and `isinstance` would divide the two. See docs/decisions/patching.md.
 
-Not reached: locks that C code made, objects that were made before the patch (but see `_Patch.locks`), and what a
+Not reached: what C code does by itself, objects that were made before the patch (but see `_Patch.locks`), and what a
 program has stored elsewhere than in the globals of a module.
 """
 
 from __future__ import annotations
 
 import _thread as _standard_thread
+import importlib
 import os
 import queue as _standard_queue
 import sys
 import threading as _standard
+import warnings
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from types import FunctionType, MethodType, ModuleType
@@ -129,7 +134,72 @@ def _names_of_futures() -> dict[str, Any]:
     return {"ThreadPoolExecutor": futures.ThreadPoolExecutor}
 
 
-# By module, what makes the dict of its replacements. A module that is not imported yet gets them when it is.
+def _names_of_socket() -> dict[str, Any]:
+    """`socket`. What else it defines makes sockets, and looks up names, by these."""
+    from greenthreads import socket
+
+    names = ["getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo", "socket"]
+    return {name: getattr(socket, name) for name in names}
+
+
+def _names_of_select() -> dict[str, Any]:
+    """`select`."""
+    from greenthreads import select
+
+    return {name: getattr(select, name) for name in ("select", "poll", "epoll", "kqueue") if hasattr(select, name)}
+
+
+def _names_of_selectors() -> dict[str, Any]:
+    """`selectors`. The classes stay; they hold functions of `select`."""
+    from greenthreads import select
+
+    names: dict[str, Any] = {"SelectSelector._select": staticmethod(select.select)}
+    if hasattr(select, "poll"):
+        names["PollSelector._selector_cls"] = staticmethod(select.poll)
+    if hasattr(select, "epoll"):
+        names["EpollSelector._selector_cls"] = select.epoll
+    return names
+
+
+def _names_of_ssl() -> dict[str, Any]:
+    """`ssl`. The contexts stay, also those that were made before: they ask their class what to make."""
+    from greenthreads import ssl
+
+    return {"SSLContext.sslsocket_class": ssl.SSLSocket}
+
+
+def _names_of_subprocess() -> dict[str, Any]:
+    """`subprocess`."""
+    from greenthreads import subprocess
+
+    return {"Popen": subprocess.Popen}
+
+
+def _names_of_os() -> dict[str, Any]:
+    """`os`."""
+    from greenthreads import os as our_os
+
+    names = ["popen", "read", "readv", "system", "wait", "wait3", "wait4", "waitid", "waitpid", "write", "writev"]
+    return {name: getattr(our_os, name) for name in names if hasattr(os, name)}
+
+
+def _names_of_signal() -> dict[str, Any]:
+    """`signal`."""
+    from greenthreads import signal
+
+    names = ["sigtimedwait", "sigwait", "sigwaitinfo"]
+    return {name: getattr(signal, name) for name in names if hasattr(signal, name)}
+
+
+def _names_of_builtins() -> dict[str, Any]:
+    """`builtins`, where it is asked for."""
+    from greenthreads import files
+
+    return {"input": files.input, "open": files.open}
+
+
+# By module, what makes the dict of its replacements. A module that is not imported yet gets them when it is. A name
+# with a dot is that of a class's attribute.
 TABLE: dict[str, Callable[[], dict[str, Any]]] = {
     "_thread": _names_of_thread,
     "threading": _names_of_threading,
@@ -137,7 +207,17 @@ TABLE: dict[str, Callable[[], dict[str, Any]]] = {
     "_queue": _names_of_c_queue,
     "time": _names_of_time,
     "concurrent.futures.thread": _names_of_futures,
+    "select": _names_of_select,
+    "selectors": _names_of_selectors,
+    "socket": _names_of_socket,
+    "ssl": _names_of_ssl,
+    "os": _names_of_os,
+    "subprocess": _names_of_subprocess,
+    "signal": _names_of_signal,
 }
+
+# What is imported before it is patched.
+_EARLY = ("select", "selectors", "signal", "socket", "ssl", "subprocess")
 
 # Modules whose globals are left alone: they need what they have.
 _OURS = ("greenthreads", "scheduler", "greenlet")
@@ -173,7 +253,8 @@ class _Active(MutableMapping[int, Any]):
 class _Patch:
     """One patch of the process, and how to take it back."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: bool = False) -> None:
+        self._files = files
         # What stood in a namespace before: (the module or class, the name, the value), in the order of the changes.
         self._before: list[tuple[Any, str, Any]] = []
         # Replacements by the identity of what they replace; the originals live in `_before`.
@@ -182,19 +263,37 @@ class _Patch:
 
     def apply(self) -> None:
         """Replace everything."""
+        for name in _EARLY:
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                pass  # A Python without it.
         # All of them first: what is imported for it finds the standard modules as they are.
         table = {name: names() for name, names in TABLE.items() if name in sys.modules}
+        if self._files:
+            table["builtins"] = _names_of_builtins()
+        late = self.too_late(table)
         for module_name, replacements in table.items():
             self.replace(sys.modules[module_name], replacements)
         sys.meta_path.insert(0, self._finder)
         self._give_methods()
         self.set(_standard_after_fork, "__code__", _do_nothing.__code__)
         self._names_bound_before()
-        self.locks()
+        late += self.locks()
+        if late:
+            warnings.warn(
+                f"patched too late for {', '.join(late)}: patch before these modules are imported",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def replace(self, module: ModuleType, replacements: dict[str, Any]) -> None:
         """Put `replacements` into one of the modules of the table."""
         for name, new in replacements.items():
+            if "." in name:
+                class_name, attribute = name.split(".")
+                self.set(getattr(module, class_name), attribute, new)
+                continue
             old = getattr(module, name)
             if old is new:
                 continue
@@ -244,28 +343,43 @@ class _Patch:
                 if found is not None and found[0] is value:
                     self.set(module, name, found[1])
 
-    def locks(self) -> None:
+    def too_late(self, table: dict[str, dict[str, Any]]) -> list[str]:
+        """Classes of the program that were derived from the standard ones, and will go on blocking."""
+        found = []
+        for module_name, name in (("socket", "socket"), ("subprocess", "Popen"), ("threading", "local")):
+            if name in table.get(module_name, ()):
+                derived = getattr(sys.modules[module_name], name).__subclasses__()
+                found += [f"class {c.__module__}.{c.__qualname__}" for c in derived if _is_of_program(c.__module__)]
+        return found
+
+    def locks(self) -> list[str]:
         """Replace locks that modules made when they were imported, and the standard library in its objects.
 
         Only those that nobody holds, and that nobody has except for the place where we found them: with two locks in
-        the place of one, nothing would be locked.
+        the place of one, nothing would be locked. Returns the names of the others, if they are the program's.
         """
+        late = []
         for module in [*_other_modules(), _standard]:
-            self._locks_of(module)
+            left = self._locks_of(module)
+            if _is_of_program(module.__name__):
+                late += [f"lock {module.__name__}.{name}" for name in left]
         logging = sys.modules.get("logging")
         if logging is not None:
             for reference in list(logging._handlerList):
                 handler = reference()
                 if handler is not None:
                     self._locks_of(handler)
+        return late
 
-    def _locks_of(self, owner: Any) -> None:
-        namespace = vars(owner)
+    def _locks_of(self, owner: Any) -> list[str]:
+        namespace, left = vars(owner), []
         for name in [name for name, value in namespace.items() if type(value) in (_LOCK, _RLOCK)]:
             # One reference is the namespace's, one the argument's.
             if sys.getrefcount(namespace[name]) > 2 or _is_held(namespace[name]):
+                left.append(name)
                 continue
             self.set(owner, name, _lock.Lock() if type(namespace[name]) is _LOCK else _rlock.RLock())
+        return left
 
 
 class _Finder:
@@ -350,6 +464,15 @@ def _other_modules() -> list[ModuleType]:
     ]
 
 
+def _is_of_program(module_name: str) -> bool:
+    top = module_name.partition(".")[0]
+    # Tests and debuggers look on from outside.
+    return top not in sys.stdlib_module_names and top not in _OURS and top not in _TOOLS
+
+
+_TOOLS = ("_pytest", "pytest", "pytest_timeout", "execnet", "xdist", "coverage", "pydevd", "debugpy", "test")
+
+
 def _is_held(lock: Any) -> bool:
     if lock.acquire(False):
         lock.release()
@@ -367,11 +490,11 @@ def complete(name: str) -> None:
         _scopes[0].replace(sys.modules[name], TABLE[name]())
 
 
-def _begin() -> None:
+def _begin(files: bool) -> None:
     if _scopes:
         _scopes.append(None)
         return
-    patch = _Patch()
+    patch = _Patch(files)
     try:
         patch.apply()
     except BaseException:
@@ -392,23 +515,28 @@ def is_patched() -> bool:
 
 
 @contextmanager
-def patched() -> Iterator[None]:
+def patched(*, files: bool = False) -> Iterator[None]:
     """Have the standard modules replaced in a `with` block.
 
     The change is the process's, not the thread's. Threads that are started in the block must end there. Scopes may be
-    nested.
+    nested; the outermost decides. `files` also replaces `open` and `input` by ones that work in kernel threads.
+
+    RuntimeWarning if something of the program's can't be replaced any more.
     """
-    _begin()
+    _begin(files)
     try:
         yield
     finally:
         _end()
 
 
-def patch_all() -> None:
-    """Replace the standard modules for good. Best called before anything else is imported; further calls do nothing."""
+def patch_all(*, files: bool = False) -> None:
+    """Replace the standard modules for good. Best called before anything else is imported; further calls do nothing.
+
+    `files` and the warning: see `patched`.
+    """
     if not _scopes:
-        _begin()
+        _begin(files)
 
 
 # ---- Forks -----------------------------------------------------------------------------------------------------------
