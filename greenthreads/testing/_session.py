@@ -79,6 +79,8 @@ class Session:
         self._cycle = 0
         # Called at each step, where somebody wants to know about each.
         self.observer: Callable[[ControlledTask, str, object, FrameType | None], None] | None = None
+        # Called with a failure while the threads still stand where they stood.
+        self.on_failure: Callable[[controlled.Failure], object] | None = None
         self._locks: dict[int, Any] = {}
         self._joined: set[int] = set()
         self.executions = 0
@@ -145,6 +147,8 @@ class Session:
             others = [task for task in self.scheduler.alive if task not in cycle and not task.daemon]
             self._deadlock = _report([*cycle, *others])
             self._cycle = len(cycle) or len(others)
+        if self.on_failure is not None:
+            self.on_failure(failure)
 
     def _judge(self, failure: controlled.Failure) -> Outcome:
         exc = failure.exception

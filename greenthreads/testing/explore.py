@@ -11,7 +11,8 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from greenthreads.testing._report import Recorder, divergence, render
+from greenthreads.testing._recorder import Recorder
+from greenthreads.testing._report import divergence, render
 from greenthreads.testing._session import Outcome, Session
 from greenthreads.testing._shrink import shrink
 from scheduler import trace as traces
@@ -49,9 +50,12 @@ class Failure:
         self._replay_command = replay_command
         self._preempting = outcome.preemptions
 
-    def report(self) -> str:
-        """What happened, step by step, a column for each thread, up to the failure."""
-        return render(self, self._steps, self._preempting, self._replay_command)
+    def report(self, width: int | None = None) -> str:
+        """What happened, step by step, a column for each thread, up to the failure.
+
+        At most `width` characters wide, but for the command that replays it; None takes the terminal's width.
+        """
+        return render(self, self._steps, self._preempting, self._replay_command, width)
 
     def __repr__(self) -> str:
         return f"<Failure: {self.kind}: {self.exception!r}, trace {self.trace!r}>"
@@ -194,18 +198,30 @@ def _confirm(session: Session, outcome: Outcome) -> None:
 
 
 def _explain(session: Session, outcome: Outcome, replay_command: str | None) -> Failure:
-    recorder = Recorder(session)
+    try:
+        again, recorder = _record(session, outcome, looking=True)
+    except ReplayDivergence:
+        # Looking for the names of things makes locals live longer, which a program may notice. Then without.
+        again, recorder = _record(session, outcome, looking=False)
+    trace = traces.encode(session.named(again.decisions))
+    name = getattr(session.fn, "__name__", "")
+    called = name if name.isidentifier() else "fn"
+    command = f"replay({called}, {trace!r})" if replay_command is None else f"{replay_command}{trace}"
+    return Failure(again, trace, recorder, command)
+
+
+def _record(session: Session, outcome: Outcome, looking: bool) -> tuple[Outcome, Recorder]:
+    recorder = Recorder(session, looking)
     session.observer = recorder.record
+    session.on_failure = recorder.failed
     try:
         again = session.run(Replay(outcome.decisions))
     finally:
-        session.observer = None
+        session.observer = session.on_failure = None
     if again is None or again.signature != outcome.signature:
         last = len(outcome.decisions) - 1
         raise ReplayDivergence(last, (outcome.decisions[last][0], f"fail ({outcome.exception!r})"), [])
-    trace = traces.encode(session.named(again.decisions))
-    command = f"replay(fn, {trace!r})" if replay_command is None else f"{replay_command}{trace}"
-    return Failure(again, trace, recorder, command)
+    return again, recorder
 
 
 def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: str) -> str:

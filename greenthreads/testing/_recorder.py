@@ -1,0 +1,211 @@
+"""What the report of a failure is made from: each step of one execution, and where the threads stood at its end.
+
+The recorder keeps text and numbers, no objects and no frames: what the program lets die must die here as in the
+executions before, or this one would not be a repetition.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sysconfig
+import threading
+from dataclasses import dataclass, field
+from types import CellType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+from greenthreads.testing._aliases import Aliases, brief
+from scheduler.controlled import ControlledTask
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+    from types import CodeType, FrameType, TracebackType
+
+    from greenthreads.testing._session import Session
+    from scheduler import controlled
+
+__all__ = ["Blocked", "Line", "Place", "Recorder", "place_of"]
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_ENGINE = os.path.join(os.path.dirname(os.path.dirname(_OURS)), "scheduler") + os.sep
+_STANDARD = (sysconfig.get_path("stdlib") + os.sep, "<frozen ")
+_INSTALLED = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+_RUNNERS = tuple(os.sep + package + os.sep for package in ("_pytest", "pluggy"))
+# Of a stack, the innermost calls.
+_DEEPEST = 12
+
+# File, line, function.
+Place = tuple[str, int, str]
+_NOWHERE: Place = ("", 0, "")
+
+
+@dataclass
+class Line:
+    """One step: who, to do what, to what (a number of `Aliases`, or a text), where."""
+
+    thread: str
+    op: str
+    obj: int | str | None
+    place: Place
+    # Of an access to memory: how the part is written that is read or written, after the name of the thing, or alone.
+    part: str = ""
+    part_alone: bool = False
+    value: str | None = None
+
+
+@dataclass
+class Blocked:
+    """One thread of a deadlock."""
+
+    thread: str
+    op: str
+    obj: int | str | None
+    holder: str | None
+    stack: list[Place]
+    in_cycle: bool
+
+
+@dataclass
+class Recorder:
+    """Hears of each step of one execution, and of its failure."""
+
+    session: Session
+    looking: bool = True
+    lines: list[Line] = field(default_factory=list)
+    # Of each thread its name, by its descent.
+    names: dict[str, str] = field(default_factory=dict)
+    blocked: list[Blocked] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.aliases = Aliases(self.looking)
+        # The value that was noted last belongs to the last step of memory.
+        self._noting: Line | None = None
+
+    def record(self, task: ControlledTask, op: str, obj: object, frame: FrameType | None) -> None:
+        """Called by the scheduler at each step."""
+        thread = self.session.scheduler.path_of(task.id)
+        if thread not in self.names:
+            self.names[thread] = str(task.name)
+        frames = list(_of_the_program(frame))
+        place = _place(frames[0]) if frames else _begins_at(task) if op == "begin" else _NOWHERE
+        line = Line(thread, op, self._thing(task, op, obj, frames), place)
+        footprint = getattr(task, "footprint", None)
+        if op in ("read", "write") and footprint:
+            line.part, line.part_alone = _written(obj, footprint[0][0])
+            self._noting = line
+        self.lines.append(line)
+
+    def note(self, value: object) -> None:
+        """The value that the last access to memory has read, or is about to write."""
+        if self._noting is not None:
+            self._noting.value = brief(value)
+            self._noting = None
+
+    def failed(self, failure: controlled.Failure) -> None:
+        """The execution has failed, and its threads still stand where they stood."""
+        if failure.kind != "deadlock":
+            return
+        others = [task for task in self.session.scheduler.alive if task not in failure.cycle and not task.daemon]
+        cycle = list(failure.cycle)
+        # It has no beginning of its own; a report begins with the thread that was started first.
+        first = cycle.index(min(cycle, key=lambda task: task.id)) if cycle else 0
+        for task in [*cycle[first:], *cycle[:first], *others]:
+            thread = self.session.scheduler.path_of(task.id)
+            self.names.setdefault(thread, str(task.name))
+            frames = list(_of_the_program(None if task.continuation is None else task.continuation.gr_frame))
+            obj: Any = task.obj if task.wait is None else task.wait
+            waiting_for = getattr(obj, "waiting_for", None)
+            holder = None if waiting_for is None else waiting_for(task).holder
+            self.blocked.append(
+                Blocked(
+                    thread,
+                    task.op,
+                    self._thing(task, task.op, obj, frames),
+                    self.session.scheduler.path_of(holder.id) if type(holder) is ControlledTask else None,
+                    [_place(frame) for frame in frames],
+                    task in failure.cycle or not failure.cycle,
+                )
+            )
+
+    def _thing(self, task: ControlledTask, op: str, obj: Any, frames: list[FrameType]) -> int | str | None:
+        if obj is None or isinstance(obj, (str, ControlledTask)):
+            return obj if isinstance(obj, str) else None
+        if op == "start":
+            thread = self.session.scheduler.path_of(task.id)
+            return str(task.children + 1) if thread == "0" else f"{thread}.{task.children + 1}"
+        if isinstance(obj, threading.Thread):
+            other = getattr(obj, "_task", None)
+            return self.session.scheduler.path_of(other.id) if type(other) is ControlledTask else "a thread"
+        if isinstance(obj, FunctionType):
+            return obj.__name__
+        if isinstance(obj, functools.partial):
+            return "a partial function"
+        main = self.session.scheduler.main
+        elsewhere: Iterator[FrameType] = iter(())
+        if isinstance(main, ControlledTask) and main is not task and main.continuation is not None:
+            elsewhere = _of_the_program(main.continuation.gr_frame)
+        return self.aliases.number(obj, frames, elsewhere)
+
+
+# ---- Places ----------------------------------------------------------------------------------------------------------
+
+
+def _is_of_the_program(code: CodeType) -> bool:
+    file = code.co_filename
+    if file.startswith((_OURS, _ENGINE)) or any(package in file for package in _RUNNERS):
+        return False
+    return not file.startswith(_STANDARD) or any(folder in file for folder in _INSTALLED)
+
+
+def _of_the_program(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of a thread that are neither ours nor the standard library's, innermost first."""
+    left = _DEEPEST
+    while frame is not None and left:
+        if _is_of_the_program(frame.f_code):
+            yield frame
+            left -= 1
+        frame = frame.f_back
+
+
+def _place(frame: FrameType) -> Place:
+    return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+
+
+def _begins_at(task: ControlledTask) -> Place:
+    """Where the code stands that a thread is going to run."""
+    thread = task.thread
+    code: Any = getattr(thread, "_target", None)
+    if code is None:
+        code = type(thread).__dict__.get("run")
+    while isinstance(code, functools.partial):
+        code = code.func
+    code = getattr(getattr(code, "__func__", code), "__code__", None)
+    if code is None or not _is_of_the_program(code):
+        return _NOWHERE
+    return code.co_filename, code.co_firstlineno, code.co_name
+
+
+def place_of(exc: BaseException) -> Place:
+    """Where `exc` was raised: the innermost place in code of the program."""
+    found = _NOWHERE
+    traceback: TracebackType | None = exc.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if _is_of_the_program(code):
+            found = code.co_filename, traceback.tb_lineno, code.co_name
+        traceback = traceback.tb_next
+    return found
+
+
+# ---- Memory ----------------------------------------------------------------------------------------------------------
+
+
+def _written(obj: object, part: Hashable) -> tuple[str, bool]:
+    """How a program writes `part` of `obj`; and whether it does so without naming the thing it is a part of."""
+    if isinstance(obj, CellType) or (type(obj) is dict and "__builtins__" in obj):
+        return str(part) if isinstance(part, str) else "", True
+    if isinstance(part, str) and not isinstance(obj, dict):
+        return f".{part}", False
+    if type(part) in (str, int, float, bool, bytes, type(None), tuple):
+        return f"[{brief(part)}]", False
+    return "", False
