@@ -1,0 +1,70 @@
+"""Every exhaustive strategy reaches exactly the outcomes that an independent interpreter says there are.
+
+Hypothesis draws the programs. The ordinary run takes a few hundred; `-m soak` takes thousands.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from agreement.execution import run_all
+from agreement.interpreter import TooManyStates, outcomes, schedules
+from agreement.programs import Program, programs
+from hypothesis import HealthCheck, assume, given, settings
+
+from scheduler.strategies import by_name
+
+# Those that know when they have seen everything.
+EXHAUSTIVE = ("dfs",)
+# More executions than this, and a program is not small.
+MOST = 1500
+
+checked: Counter[str] = Counter()
+
+
+def agree(program: Program, strategy: str, early: bool) -> None:
+    try:
+        expected = outcomes(program, early)
+    except TooManyStates:
+        assume(False)
+    seen = run_all(program, by_name(strategy, 0), early, MOST)
+    assert seen.outcomes <= expected, "an outcome that there should not be"
+    assume(seen.exhausted)
+    checked[f"{strategy}, {'early' if early else 'due'}"] += 1
+    assert seen.outcomes == expected, "an outcome that was missed"
+
+
+def settled(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
+@pytest.mark.parametrize("strategy", EXHAUSTIVE)
+def test_the_outcomes_are_those_of_brute_force(strategy: str, early: bool) -> None:
+    @settled(150)
+    @given(programs(most_operations=4))
+    def check(program: Program) -> None:
+        agree(program, strategy, early)
+
+    check()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
+@pytest.mark.parametrize("strategy", EXHAUSTIVE)
+def test_soak_the_outcomes_are_those_of_brute_force(strategy: str, early: bool) -> None:
+    @settled(5000)
+    @given(programs())
+    def check(program: Program) -> None:
+        agree(program, strategy, early)
+
+    check()
+    print(dict(checked))
