@@ -157,6 +157,9 @@ class BoundedSemaphore(Semaphore):
         """See `Semaphore.release`. ValueError, and nothing released, if that were more than were acquired."""
         if n < 1:
             raise ValueError("n must be one or more")
+        # Before the tokens are counted: whoever acquires in between makes this release a right one.
+        if control.active is not None:
+            control.active.step("release", self)
         popped = 0
         try:
             while popped < n:
@@ -165,7 +168,8 @@ class BoundedSemaphore(Semaphore):
         except IndexError:
             self._taken.extend(repeat(None, popped))
             raise ValueError("Semaphore released too many times") from None
-        super().release(n)
+        for _ in repeat(None, n):
+            self._give()
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}/{self._initial_value}>"

@@ -13,11 +13,13 @@ here, and of several threads that a release lets through any may be first. Threa
 **Time** stands still while any thread can run, and jumps to the next deadline when none can. With `early` a timed wait
 may also end before: that is one more choice, at every choice point.
 
-**Fairness.** A thread that asks the same question again, of the same object, while nobody has done anything in between,
-would get the same answer: it spins. It is left out until another thread has done something; where all spin, time
-passes, and they take turns. That is what keeps a loop that polls from hanging a depth-first search (cf. Musuvathi and
-Qadeer, "Fair stateless model checking", PLDI 2008). `fairness_used` says that it happened, for it is an assumption:
-real threads may poll a hundred times in a row, and give up.
+Several waits may be due at once. Who sleeps then goes on; who waits for others may yet get what it waits for, from
+those who are due as well, and may end its wait in vain at any moment from then on.
+
+**Fairness.** A thread that asks the same question again while nothing has been done would get the same answer: it polls
+in vain, see polling.py. It is left out until another thread has done something; where all do that, time passes, and
+they take turns. That keeps a loop that polls from hanging a depth-first search. `fairness_used` says that it happened,
+for it is an assumption: real threads may poll a hundred times in a row, and give up.
 
 **An execution ends** when all threads have ended that are not daemons, or at the first failure. Who is left is then
 unwound: `TaskExit` is raised where it stands, and an operation that would block raises it again. The scheduler, with
@@ -34,6 +36,7 @@ from scheduler.clock import VirtualClock
 from scheduler.continuation import Continuation, current
 from scheduler.errors import ReplayDivergence, SchedulerBug, SchedulerError, TaskExit
 from scheduler.loop import Scheduler
+from scheduler.polling import ask
 from scheduler.strategy import READS
 from scheduler.task import GONE, UserTask, Waitable, Waiters
 
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from scheduler.control import Footprint
+    from scheduler.polling import Question
     from scheduler.strategy import Choice, Strategy
 
 __all__ = ["ControlledScheduler", "ControlledTask", "Failure", "Step"]
@@ -73,7 +77,8 @@ class ControlledTask(UserTask):
     """A thread under control."""
 
     __slots__ = (
-        "blocked", "children", "footprint", "id", "is_ready", "obj", "op", "refusals", "seen", "spun",
+        "asked", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "obj", "op",
+        "patience", "refusals", "spun",
     )  # fmt: skip
 
     scheduler: ControlledScheduler
@@ -91,9 +96,14 @@ class ControlledTask(UserTask):
         # Invariant: true iff it has an operation pending. False while it runs, and while it is parked.
         self.is_ready = False
         self.children = 0
-        # What it has asked since anybody did anything (a moment that `seen` dates), and whether it asks again.
+        # Its last question at each place, see polling.py; and the moment at which it asked again, in vain.
+        self.asked: dict[Any, Question] = {}
         self.spun = -1
-        self.seen: tuple[int, set[Any]] = (-1, set())
+        # Of a timed wait: until when.
+        self.deadline = 0.0
+        # Where waits may end early: the question whether this one has already, and when it took its last step.
+        self.patience: Question | None = None
+        self.last = 0
         self.refusals = 0
 
     def finish(self) -> None:
@@ -164,7 +174,10 @@ class ControlledTask(UserTask):
         # Somebody may have unparked it already, between its standing there and now.
         self.is_ready = waiters is not None and self not in waiters
         if deadline is not None:
+            self.deadline = deadline
             self.timer = scheduler.timers.add(deadline, self)
+            if scheduler.early:
+                scheduler.note_patience(self, reason)
         scheduler.changes += 1
         scheduler.check_for_cycle(self)
         scheduler.give_way(self)
@@ -197,15 +210,15 @@ class ControlledTask(UserTask):
             self.switch = self._throw_pending
 
 
-class _Early:
-    """The choice that a timed wait ends before its time."""
+class _EndOfWait:
+    """The choice that a timed wait ends in vain: "timeout", before its time, or "expire", when it is due."""
 
     __slots__ = ("footprint", "id", "obj", "op", "task")
 
-    def __init__(self, task: ControlledTask) -> None:
+    def __init__(self, op: str, task: ControlledTask) -> None:
         self.task = task
         self.id = task.id
-        self.op = "timeout"
+        self.op = op
         self.obj = task.obj
         self.footprint: Footprint | None = None
 
@@ -214,8 +227,8 @@ class ControlledScheduler(Scheduler):
     """Runs executions, one after the other, under a strategy. Enter it once, on one kernel thread, for all of them."""
 
     __slots__ = (
-        "_awaited_count", "_careful", "_choose", "_cycle", "_every_step", "_ids", "_outer", "_parents", "_spinning",
-        "_spun_seconds", "alive", "changes", "early", "failure", "fairness_used", "max_steps", "observer",
+        "_awaited_count", "_careful", "_choose", "_cycle", "_every_step", "_ids", "_outer", "_overdue", "_parents",
+        "_spinning", "_spun_seconds", "alive", "changes", "early", "failure", "fairness_used", "max_steps", "observer",
         "on_failure", "preemptions", "stopping", "strategy", "trace",
     )  # fmt: skip
 
@@ -252,10 +265,12 @@ class ControlledScheduler(Scheduler):
         self._cycle: tuple[ControlledTask, ...] = ()
         self._spinning = False
         self._spun_seconds = 0.001
+        # Waits that were due together and may end at any moment: who, and the timer. Stale if it is no longer that.
+        self._overdue: list[tuple[ControlledTask, int | None]] = []
         # How many of the threads alive are no daemons. (The main one comes first.)
         self._awaited_count = 1
         # Whether a decision takes more than to look who could go on.
-        self._careful = self.early or self.observer is not None
+        self._be_careful()
         self._every_step = self.strategy.wants_every_step
         self._choose = self.strategy.choose
         self.clock = VirtualClock(1_000_000.0)
@@ -393,27 +408,31 @@ class ControlledScheduler(Scheduler):
             me.blocked = blocked
             if blocked():
                 self.check_for_cycle(me)
-        looks = op in READS
-        if looks:
-            self._note_question(me)
+        question = self._note_question(me) if op in READS else None
         following = self._next(me)
         if following is not me:
             following.switch()
         # It is our turn.
         me.blocked = None
-        if not looks:
+        if question is None:
             self.changes += 1
-        elif me.pending is not None and op == "yield":
-            me._raise_pending()
+        else:
+            self._note_answer(me, question)
+            if me.pending is not None and op == "yield":
+                me._raise_pending()
         return True
 
     def _timed_step(self, me: ControlledTask, blocked: Callable[[], object] | None, deadline: float) -> bool:
         """The rest of a step that ends at `deadline`."""
+        question = None
         if deadline > self.clock.now():
             me.blocked = blocked
+            me.deadline = deadline
             me.timer = self.timers.add(deadline, me)
+            if self.early:
+                self.note_patience(me, me.obj)
         elif blocked is not None and blocked():
-            self._note_question(me)  # It won't wait, and so it is not blocked.
+            question = self._note_question(me)  # It won't wait, and so it is not blocked.
         following = self._next(me)
         if following is not me:
             following.switch()
@@ -424,8 +443,10 @@ class ControlledScheduler(Scheduler):
         else:
             self.timers.cancel(timer)
             in_time, me.timed_out = not me.timed_out, False
-        if in_time or timer is not None:
+        if in_time or question is None:
             self.changes += 1
+        else:
+            self._note_answer(me, question)
         return in_time
 
     def give_way(self, me: ControlledTask) -> None:
@@ -436,18 +457,22 @@ class ControlledScheduler(Scheduler):
         if following is not me:
             following.switch()
 
-    def _note_question(self, me: ControlledTask) -> None:
-        """Does it ask what it has asked before, with nothing done since?"""
-        changes = self.changes
-        question = (me.op, id(me.obj), me.footprint)
-        when, asked = me.seen
-        if when != changes:
-            me.seen = (changes, {question})
-        elif question in asked:
-            me.spun = changes
+    def _note_question(self, me: ControlledTask) -> Question:
+        """What is it about to ask? If in vain, it will have to wait until somebody does something."""
+        question = ask(me.asked, me.op, me.obj, me.footprint, sys._getframe(2))
+        if question.is_again and question.when == self.changes:
+            me.spun = self.changes
             self._spinning = self._careful = True
-        else:
-            asked.add(question)
+        return question
+
+    def _note_answer(self, me: ControlledTask, question: Question) -> None:
+        if not question.is_again:
+            self.changes += 1
+        me.asked[question.key] = question._replace(when=self.changes)
+
+    def note_patience(self, me: ControlledTask, obj: object) -> None:
+        """A timed wait begins that may end early. In a loop, that often only if the others run as well."""
+        me.patience = ask(me.asked, "timeout", obj, me.op, sys._getframe(2))
 
     # ---- A decision --------------------------------------------------------------------------------------------------
 
@@ -486,8 +511,8 @@ class ControlledScheduler(Scheduler):
         while True:
             if self._spinning and choices:
                 choices = self._fair(choices)
-            if self.early:
-                choices += [_Early(t) for t in self.alive if t.timer is not None and self._may_end_early(t)]
+            if self.early or self._overdue:
+                choices += self._waits_that_may_end(choices)
                 choices.sort(key=_by_id)
             if choices or not self._let_time_pass():
                 return choices
@@ -495,7 +520,8 @@ class ControlledScheduler(Scheduler):
 
     def _chosen_with_care(self, chosen: Any) -> ControlledTask:
         op = chosen.op
-        task = self._end_early(chosen.task) if type(chosen) is _Early else chosen
+        task = self._end_wait(chosen.task) if type(chosen) is _EndOfWait else chosen
+        task.last = len(self.trace)
         if self.observer is not None:
             self._observe(task, op)
         return task
@@ -507,15 +533,18 @@ class ControlledScheduler(Scheduler):
         else:
             self.fail("livelock", None, chosen)
 
+    def _be_careful(self) -> None:
+        self._careful = self.early or self._spinning or bool(self._overdue) or self.observer is not None
+
     def _fair(self, choices: list[Any]) -> list[Any]:
         changes = self.changes
         others = [t for t in choices if t.spun != changes]
         if len(others) == len(choices):
             self._spinning = False
-            self._careful = self.early or self.observer is not None
+            self._be_careful()
             return choices
         self.fairness_used = True
-        if others:
+        if others or self._waits_that_may_end(choices):
             return others
         # All of them spin: time passes, and they take turns.
         if self._let_time_pass():
@@ -534,21 +563,52 @@ class ControlledScheduler(Scheduler):
         now = self.clock.now()
         if deadline > now:
             self.clock.advance(deadline - now)
-        self.timers.fire(max(deadline, now))
+        due: list[Any] = self.timers.take_due(max(deadline, now))
+        for who in due:
+            # Nothing but time could help a sleeper, and nobody else one who is alone.
+            if len(due) == 1 or self.early or type(who) is not ControlledTask or who.blocked is _always:
+                who.expire()
+            else:
+                self._overdue.append((who, who.timer))
+                self._careful = True
         self.changes += 1
         return True
 
-    def _may_end_early(self, task: ControlledTask) -> bool:
-        return task.wait is not None if task.blocked is None else bool(task.blocked())
+    def _waits_that_may_end(self, others: list[Any]) -> list[_EndOfWait]:
+        """The timed waits that may end in vain. `others` are the threads that could go on by themselves."""
+        if not self.early:
+            self._overdue = [(t, timer) for t, timer in self._overdue if t.timer == timer]
+            self._be_careful()
+            return [_EndOfWait("expire", t) for t, _timer in self._overdue if self._waits(t)]
+        waiting = [t for t in self.alive if t.timer is not None and self._waits(t)]
+        # As with polling, a loop of early ends must not keep others from running: in the next round, all of them
+        # must have had a turn. Who had none for longest is never left out.
+        longest = min((t.last for t in (*others, *waiting)), default=0)
+        found = []
+        for task in waiting:
+            patience = task.patience
+            if patience is None or not patience.is_again or patience.when <= longest:
+                found.append(_EndOfWait("timeout", task))
+            else:
+                self.fairness_used = True
+        return found
 
-    def _end_early(self, task: ControlledTask) -> ControlledTask:
+    def _waits(self, task: ControlledTask) -> bool:
+        if task.blocked is None:
+            return task.wait is not None and not task.is_ready
+        return bool(task.blocked())
+
+    def _end_wait(self, task: ControlledTask) -> ControlledTask:
+        """Its timed wait ends now. If that is early, time jumps; waits of others that would be due by then go on."""
         if task.timer is None:
             raise SchedulerBug(f"{task!r} ends a wait early that has no deadline")
-        deadline = self.timers.deadline_of(task.timer)
-        if deadline > self.clock.now():
-            self.clock.advance(deadline - self.clock.now())
-        # Expires the others that were due by then as well: they are ready, and may be chosen later.
-        self.timers.fire(deadline)
+        if task.deadline > self.clock.now():
+            self.clock.advance(task.deadline - self.clock.now())
+        self.timers.cancel(task.timer)
+        task.expire()
+        patience = task.patience
+        if patience is not None:
+            task.asked[patience.key] = patience._replace(when=len(self.trace))
         return task
 
     def _observe(self, task: ControlledTask, op: str) -> None:

@@ -55,10 +55,6 @@ class Timers:
             heapify(self._heap)
         return True
 
-    def deadline_of(self, number: int) -> float:
-        """When a timer is due that was not cancelled and has not fired."""
-        return next(deadline for deadline, each in self._heap if each == number)
-
     def next_deadline(self) -> float | None:
         """The earliest deadline that somebody waits for, or None."""
         heap = self._heap
@@ -75,6 +71,16 @@ class Timers:
             who = waiting.pop(heappop(heap)[1], None)
             if who is not None:
                 who.expire()
+
+    def take_due(self, now: float) -> list[Expiring]:
+        """Take out all that is due, in the order of `fire`, without expiring it."""
+        heap, waiting = self._heap, self._waiting
+        due = []
+        while heap and heap[0][0] <= now:
+            who = waiting.pop(heappop(heap)[1], None)
+            if who is not None:
+                due.append(who)
+        return due
 
     def clear(self) -> None:
         """Drop every timer unfired."""

@@ -39,6 +39,7 @@ _LETTERS = {
     "call": "l",
     "clear": "C",
     "end": "E",
+    "expire": "x",
     "get": "G",
     "is_alive": "L",
     "is_set": "I",

@@ -234,7 +234,7 @@ def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: st
         if session.scheduler.fairness_used:
             sentence += ", where a thread that polls in vain lets others run"
         if timeouts == "due":
-            sentence += "; timed waits ended only when nothing else could run"
+            sentence += "; time passed only when nothing else could run"
     return sentence
 
 

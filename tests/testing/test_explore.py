@@ -74,7 +74,7 @@ def test_a_small_program_is_exhausted() -> None:
     assert found.exhausted
     assert found.coverage == (
         f"{found.executions} executions: every schedule of the threads' operations on primitives; "
-        "timed waits ended only when nothing else could run"
+        "time passed only when nothing else could run"
     )
 
 

@@ -208,16 +208,14 @@ class State:
             if op.name == "start":
                 self.threads[op.target].phase = "begin"
                 self.go_on(n)
-            elif op.name in ("yield", "sleep"):
-                self.go_on(n)
-            elif op.name == "join":
+            elif op.name in ("yield", "sleep") or op.name == "join":
                 self.go_on(n)
             else:
                 kind = self.kinds[op.target]
                 _OPERATIONS[kind](self, n, op, too_late or (op.argument == 0 and op.name in _CAN_WAIT
                                                             and self.would_wait(n, op)))  # fmt: skip
         elif phase == "wake":
-            waiters, lock = self.objects[self.op(n).target]
+            waiters, _lock = self.objects[self.op(n).target]
             was_notified = n not in waiters
             self.objects[self.op(n).target] = self.without(n)
             if too_late:
@@ -391,7 +389,7 @@ def _barrier(state: State, n: int, op: Op, too_late: bool) -> None:
     come, is_broken = state.objects[op.target]
     if op.name in ("reset", "abort"):
         _end_round(state, op.target, come, False)
-        state.objects[op.target] = ((), op.name == "abort" or is_broken and op.name != "reset")
+        state.objects[op.target] = ((), op.name == "abort" or (is_broken and op.name != "reset"))
         state.go_on(n)
     elif is_broken:
         state.go_on(n, "Broken")
@@ -401,11 +399,14 @@ def _barrier(state: State, n: int, op: Op, too_late: bool) -> None:
         state.go_on(n, len(come))
     else:
         thread = state.threads[n]
+        if op.argument == 0:  # It has waited long enough, and that breaks the barrier.
+            _end_round(state, op.target, come, False)
+            state.objects[op.target] = ((), True)
+            state.go_on(n, "Broken")
+            return
         state.objects[op.target] = ((*come, n), False)
         thread.phase, thread.saved = "parked", (len(come), None)
-        if op.argument == 0:
-            thread.expired = True
-        elif op.argument is not None:
+        if op.argument is not None:
             thread.deadline = state.now + op.argument
 
 
@@ -477,14 +478,14 @@ def schedules(program: Program, early: bool = False, most: int = 20_000) -> Iter
         choices = state.choices(early)
         if not choices:
             count += 1
-            if count > most:
-                raise TooManyStates
             yield path, preemptions
+        if count > most:
+            raise TooManyStates
         last = path[-1][0] if path else None
         could_go_on = (last, False) in choices and state.label(last) != "yield"
         for n, ends_wait in choices:
             following = state.copy()
-            decision = (n, "timeout" if ends_wait else state.label(n))
+            decision = (n, ("timeout" if early else "expire") if ends_wait else state.label(n))
             cost = preemptions + (could_go_on and (n, ends_wait) != (last, False))
             try:
                 following.step(n, ends_wait)

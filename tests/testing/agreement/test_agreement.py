@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+
 from agreement.execution import run_all
 from agreement.interpreter import TooManyStates, outcomes, schedules
 from agreement.programs import Program, programs
-from hypothesis import HealthCheck, assume, given, settings
-
 from scheduler.strategies import by_name
 
 # Those that know when they have seen everything.
 EXHAUSTIVE = ("dfs",)
 # More executions than this, and a program is not small.
-MOST = 1500
+MOST = 200
 
 checked: Counter[str] = Counter()
 
@@ -45,10 +45,11 @@ def settled(examples: int) -> settings:
     )
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
 @pytest.mark.parametrize("strategy", EXHAUSTIVE)
 def test_the_outcomes_are_those_of_brute_force(strategy: str, early: bool) -> None:
-    @settled(150)
+    @settled(100)
     @given(programs(most_operations=4))
     def check(program: Program) -> None:
         agree(program, strategy, early)
@@ -68,3 +69,29 @@ def test_soak_the_outcomes_are_those_of_brute_force(strategy: str, early: bool) 
 
     check()
     print(dict(checked))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
+def test_depth_first_runs_each_schedule_once_by_number_of_preemptions(early: bool) -> None:
+    """Not only the outcomes: the executions are the schedules, none left out, none twice, few preemptions first."""
+
+    @settled(50)
+    @given(programs(most_operations=3))
+    def check(program: Program) -> None:
+        try:
+            expected = Counter(dict(schedules(program, early, 80)))
+        except TooManyStates:
+            assume(False)
+        seen = run_all(program, by_name("dfs", 0), early, 200)
+        assume(not seen.fairness_used)
+        assert Counter(dict(seen.schedules)) == expected
+        assert len(seen.schedules) == len(set(seen.schedules))
+        counts = [preemptions for _schedule, preemptions in seen.schedules]
+        assert counts == sorted(counts)
+        for bound in range(max(counts, default=0)):
+            bounded = run_all(program, by_name("dfs", 0, bound), early, 200)
+            assert {s for s, _ in bounded.schedules} == {s for s, count in expected.items() if count <= bound}
+            assert not bounded.exhausted
+
+    check()
