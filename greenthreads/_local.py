@@ -64,6 +64,13 @@ class local(dict):  # type: ignore[type-arg]
     __iter__ = None  # type: ignore[assignment]
     __len__ = None  # type: ignore[assignment]
     __contains__ = None  # type: ignore[assignment]
+    __getitem__ = None  # type: ignore[assignment]
+    __setitem__ = None  # type: ignore[assignment]
+    __delitem__ = None  # type: ignore[assignment]
+    __reversed__ = None  # type: ignore[assignment]
+    __or__ = None  # type: ignore[assignment]
+    __ror__ = None  # type: ignore[assignment]
+    __ior__ = None  # type: ignore[assignment]
 
     def __bool__(self) -> bool:
         return True
@@ -91,7 +98,7 @@ class local(dict):  # type: ignore[type-arg]
         try:
             del _namespace(self)[name]
         except KeyError:
-            raise AttributeError(name) from None
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")

@@ -53,6 +53,7 @@ for _name in dir(_standard):
 
 _standard_start = _standard.start_new_thread
 _standard_count = _standard._count
+_standard_lock = _standard.allocate_lock
 
 error = RuntimeError
 _local = _local_module.local
@@ -82,7 +83,7 @@ def start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kwa
     What the function returns is dropped; an exception goes to `sys.unraisablehook`, except for SystemExit.
     """
     scheduler = _scheduler()
-    if scheduler is None:
+    if scheduler is None and not isinstance(current_task(), UserTask):
         return _standard_start(function, args, *([] if kwargs is None else [kwargs]))
     if not callable(function):
         raise TypeError("first arg must be callable")
@@ -90,12 +91,31 @@ def start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kwa
         raise TypeError("2nd arg must be a tuple")
     if kwargs is not None and not isinstance(kwargs, dict):
         raise TypeError("optional 3rd arg must be a dictionary")
+    if scheduler is None:
+        return _start_kernel(function, args, kwargs or {})
     if control.active is not None:
         control.active.step("start", function)
     return _start(scheduler, function, args, kwargs or {}).number
 
 
 start_new = start_new_thread
+
+
+def _start_kernel(function: Any, args: Any, kwargs: Any) -> int:
+    """Start a kernel thread; returns once it runs.
+
+    Before that nobody sees it, and the scheduler of the caller might find that nothing can wake its threads.
+    """
+    running = _standard_lock()
+    running.acquire()
+    ident = _standard_start(_be, (running, function, args, kwargs))
+    running.acquire()
+    return ident
+
+
+def _be(running: Any, function: Callable[..., object], args: Any, kwargs: Any) -> None:
+    running.release()
+    _run(function, args, kwargs)
 
 
 def _start(scheduler: Scheduler, function: Any, args: Any, kwargs: Any) -> UserTask:
