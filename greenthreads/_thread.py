@@ -20,7 +20,7 @@ from greenthreads._lock import Lock
 from greenthreads._rlock import RLock
 from greenthreads._time import TIMEOUT_MAX, deadline_after
 from greenthreads.thread import get_ident, get_native_id
-from scheduler import control, fork
+from scheduler import control, fork, shield
 from scheduler.errors import TaskExit
 from scheduler.kernel import current_task
 from scheduler.task import UserTask
@@ -131,6 +131,9 @@ def _run(function: Callable[..., object], args: Any, kwargs: Any) -> None:
         pass
     except BaseException as exc:
         _report(function, exc)
+
+
+shield.passages.add(_run.__code__)
 
 
 def _report(function: Callable[..., object], exc: BaseException) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from greenthreads._rlock import RLock
-from scheduler import control
+from scheduler import control, shield
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +53,8 @@ class Once:
             self._done = True
         finally:
             self._calling = False
+
+    shield.passages.add(_make.__code__)
 
     def __repr__(self) -> str:
         state = "done" if self._done else "open"

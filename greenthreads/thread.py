@@ -24,7 +24,7 @@ from greenthreads._event import Event
 from greenthreads._time import deadline_after
 from greenthreads.carriers import Kind, kernel_threads, standard_threads, start_kernel, start_user
 from greenthreads.kernelpool import run_in_kernel_thread
-from scheduler import control, fork, kernel, loop
+from scheduler import control, fork, kernel, loop, shield
 from scheduler.continuation import current
 from scheduler.errors import TaskExit
 from scheduler.kernel import KernelTask, current_task, here
@@ -541,6 +541,15 @@ def _after_fork() -> None:
 _first_thread = _MainThread()
 _main_thread: Thread = _first_thread
 kernel.make_record = _record_of_caller
+# All that kernel threads go through and that does not block, unless they are parked there.
+shield.shielded.update(
+    os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+    for name in (
+        "_barrier", "_condition", "_event", "_local", "_lock", "_rlock", "_semaphore", "_thread", "_time", "_timer",
+        "carriers", "group", "kernelpool", "once", "queue", "rwlock", "thread", "timeouts", "trace",
+    )
+)  # fmt: skip
+shield.passages.update((Thread.run.__code__, run_in_kernel_thread.__code__))
 loop.report_failure = _report_failure
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

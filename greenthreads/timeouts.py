@@ -10,8 +10,8 @@ soon where it computes, and not before it returns where it is in a blocking syst
 
 from __future__ import annotations
 
-import ctypes
 from _thread import TIMEOUT_MAX, allocate_lock, start_new_thread
+from time import sleep
 from typing import TYPE_CHECKING
 
 from scheduler.kernel import KernelTask, current_task
@@ -91,6 +91,7 @@ class _Watch:
         self._task = task
         # A class of its own: an asynchronous exception is raised as a class.
         self.interrupt: type[BaseException] = type("_TimeUp", (_TimeUp,), {})
+        self._over = False
         self._bell = allocate_lock()
         self._bell.acquire()
         self._ended = allocate_lock()
@@ -100,15 +101,14 @@ class _Watch:
     def _wait(self, seconds: float) -> None:
         try:
             if not self._bell.acquire(True, seconds):
-                self._task.interrupt(self.interrupt())
+                # Inside the library it may be on its way out of the block, and then has been in time.
+                while not self._over and not self._task.try_interrupt(self.interrupt()):
+                    sleep(0.0001)
         finally:
             self._ended.release()
 
     def end(self) -> None:
-        """Stop watching. Whatever it interrupts with was raised before this returns, or never will be."""
-        try:
-            self._bell.release()
-            self._ended.acquire()
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._task.ident or 0), None)
-        except self.interrupt:
-            pass
+        """Stop watching. Whatever it interrupts with was raised before this is called, or never will be."""
+        self._over = True
+        self._bell.release()
+        self._ended.acquire()

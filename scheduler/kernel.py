@@ -9,7 +9,6 @@ meant for an earlier one.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 
@@ -18,6 +17,7 @@ from _thread import TIMEOUT_MAX, _local, allocate_lock, get_ident, get_native_id
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from scheduler import fork, shield
 from scheduler.continuation import current
 from scheduler.errors import SchedulerError
 from scheduler.task import GONE, Task, Waitable, Waiters
@@ -158,6 +158,7 @@ class KernelTask(Task):
                     _let_others_run()
                 if undo is not None and self.pending is None:
                     undo()
+                self.pending = None  # An interrupt that was first; one exception is raised, and it is this one.
             raise
         finally:
             self.wait = self.waiters = None
@@ -188,8 +189,11 @@ class KernelTask(Task):
         _let_others_run()
 
     def sleep(self, seconds: float) -> None:
-        """Block the kernel thread for `seconds`."""
-        sleep(seconds)
+        """Block the kernel thread for `seconds`, or until it is interrupted."""
+        if self.wait is None:
+            self.park({self: None}, "sleep", monotonic() + seconds)
+        else:
+            sleep(seconds)  # In a signal handler, while it is parked.
 
     def unpark(self) -> None:
         """See `Task.unpark`."""
@@ -202,20 +206,38 @@ class KernelTask(Task):
         """Raise `exc` in the kernel thread.
 
         At once if it waits on one of our primitives. Else CPython's asynchronous exception: it is raised, as a new
-        instance of its class, when the thread next runs a bytecode, and so not before a blocking call returns.
+        instance of its class, when the thread next runs a bytecode of the program's own, and so not before a blocking
+        call returns. A kernel thread that runs a scheduler is interrupted as its main user thread.
         """
+        mine = self._ident == get_ident()
+        until = monotonic() + _LONG_INSIDE
+        while not self.try_interrupt(exc, anywhere=mine or monotonic() > until):
+            _let_others_run()
+
+    def try_interrupt(self, exc: BaseException, *, anywhere: bool = False) -> bool:
+        """`interrupt`, unless the thread is inside the library just now and not parked: then False.
+
+        `anywhere`: there, too.
+        """
+        scheduler = fork.running.get(self._ident or 0)
+        if scheduler is not None:
+            scheduler.main.interrupt(exc)
+            return True
         waiters = self.waiters
         if waiters is not None and waiters.pop(self, GONE) is not GONE:
             self.pending = exc
             self.unpark()
-            return
+            return True
         with _interrupting:
-            if self.interruptible and not self.done and self.ident is not None:
-                self.interrupted = True
-                _raise_in(self.ident, type(exc))
+            if self.interruptible and not self.done and self._ident is not None:
+                before, self.interrupted = self.interrupted, True
+                if not shield.raise_outside(self._ident, type(exc), anywhere=anywhere):
+                    self.interrupted = before
+                    return False
             elif not self.interrupted:
                 # For `admit_interrupts`, if the thread has not got so far; else the thread has ended.
                 self.pending = exc
+        return True
 
     def refuse_interrupts(self) -> None:
         """Have no exception raised asynchronously from now on: not in the first lines, nor in the last.
@@ -225,8 +247,8 @@ class KernelTask(Task):
         """
         self.interruptible = False
         with _interrupting:
-            if self.interrupted and self.ident is not None:
-                _raise_in(self.ident, None)  # Takes back one that was set and not raised yet.
+            if self.interrupted and self._ident is not None:
+                shield.take_back()
 
     def admit_interrupts(self) -> BaseException | None:
         """Let interrupts come from now on; returns the one that came before, if one did. From the thread itself."""
@@ -236,13 +258,11 @@ class KernelTask(Task):
             return early
 
 
+# No code of the library takes as many seconds. Should some block all the same, it is interrupted there.
+_LONG_INSIDE = 1.0
+
 # Held while it is decided whether an asynchronous exception is still in time.
 _interrupting = allocate_lock()
-
-
-def _raise_in(ident: int, kind: type[BaseException] | None) -> None:
-    argument = None if kind is None else ctypes.py_object(kind)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), argument)
 
 
 def _let_others_run() -> None:

@@ -273,6 +273,8 @@ class Scheduler:
             self.main = self.spawn(functools.partial(main, *args, **kwargs), thread=caller.thread)
             # A thread that must end before we do; once it has, `_ended` looks for another.
             self._awaited = self.main
+            # Only now: who finds us there asks for the main thread.
+            fork.running[get_ident()] = self
             ctrl_c.install()
             if observers.active:
                 observers.install()
@@ -356,7 +358,6 @@ class Scheduler:
         self._root.thread = getattr(root, "task", None)
         root.task = self._root
         here.scheduler = self
-        fork.running[get_ident()] = self
         return outer
 
     def _leave(self, outer: Scheduler | None) -> None:
