@@ -9,6 +9,7 @@ a lock under the deadline of a condition, or be out of reach for a report of a d
 
 **The lock comes back whatever happens.** `with condition:` will release it, so `wait` must not end without it, also
 when it ends by an exception: an interrupt that arrives while the thread waits for the lock is kept until it has it.
+If the thread was notified before that, the notification goes to the next who waits.
 
 Any lock with `acquire` and `release` will do, as in threading. With one that is not ours `wait` can't know whether
 releasing it parks the thread, which would use up the notification; so the waiter there is a lock of its own, as in
@@ -130,12 +131,15 @@ class Condition:
         if control.active is not None and control.active.controls():
             return self._wait_controlled(me, control.AT_ONCE if timeout is not None and timeout <= 0 else deadline)
         state = self._release_save()
+        notified = False
         try:
             if timeout is not None and timeout <= 0:
-                return waiters.pop(me, GONE) is GONE
-            return me.park(waiters, self, deadline, self._pass_on)
+                notified = waiters.pop(me, GONE) is GONE
+            else:
+                notified = me.park(waiters, self, deadline, self._pass_on)
+            return notified
         finally:
-            self._take_back(state)
+            self._take_back(state, notified)
 
     def _wait_controlled(self, me: Task, deadline: float | None) -> bool:
         """Open the lock and wait in one step, and take it again in the one that a notified thread wakes up in."""
@@ -151,14 +155,14 @@ class Condition:
         finally:
             waiters.pop(me, None)
             if not woken:
-                self._take_back(state)
+                self._take_back(state, False)
             else:
                 lock._bar.acquire(False)
                 lock._owner = me
                 if state is not None:
                     lock._count = state[0]
 
-    def _take_back(self, state: Any) -> None:
+    def _take_back(self, state: Any, notified: bool) -> None:
         interrupt = None
         while True:
             try:
@@ -169,6 +173,8 @@ class Condition:
             except BaseException as exc:
                 interrupt = exc
         if interrupt is not None:
+            if notified:
+                self._pass_on()  # It is of no use to a thread that leaves with an exception.
             try:
                 raise interrupt
             finally:
@@ -182,10 +188,12 @@ class Condition:
         except BaseException:
             self._waiters.pop(ticket, None)
             raise
+        notified = False
         try:
-            return ticket.park(self._waiters, deadline, self._pass_on)
+            notified = ticket.park(self._waiters, deadline, self._pass_on)
+            return notified
         finally:
-            self._take_back(state)
+            self._take_back(state, notified)
 
     def _pass_on(self) -> None:
         """Undo a notification: the kernel thread that it was given to is leaving with an exception."""

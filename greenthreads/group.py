@@ -37,10 +37,12 @@ class ThreadGroup:
 
     When one of them, or the block, fails, the others are interrupted; once all have ended, an ExceptionGroup with every
     failure is raised. `kind` is the default for `start`. Kernel threads are interrupted asynchronously: see
-    `Thread.interrupt`.
+    `Thread.interrupt`. Before Python 3.11 it takes the package `exceptiongroup`, or the extra `groups`: else
+    ImportError.
     """
 
     def __init__(self, *, kind: Kind | None = None) -> None:
+        _exception_group_type()  # Better to hear now than when a thread has failed that there is none.
         self._kind = kind
         self._parent: Task | None = None
         self._interrupt = _SiblingFailed("another thread of the group failed")
@@ -127,7 +129,7 @@ class ThreadGroup:
         if self._failures:
             failures, self._failures = self._failures, []
             try:
-                raise _group_of(failures) from None
+                raise _exception_group_type()("failures in a ThreadGroup", failures) from None
             finally:
                 del failures, own
 
@@ -150,8 +152,13 @@ class ThreadGroup:
         return own
 
 
-def _group_of(failures: list[BaseException]) -> BaseException:
-    # Since Python 3.11; before, from the backport.
-    module: Any = builtins if hasattr(builtins, "BaseExceptionGroup") else importlib.import_module("exceptiongroup")
-    group: BaseException = module.BaseExceptionGroup("failures in a ThreadGroup", failures)
-    return group
+def _exception_group_type() -> Any:
+    """`BaseExceptionGroup`: Python's own since 3.11; before, the backport's."""
+    if hasattr(builtins, "BaseExceptionGroup"):
+        return builtins.BaseExceptionGroup
+    try:
+        return importlib.import_module("exceptiongroup").BaseExceptionGroup
+    except ImportError:
+        raise ImportError(
+            "ThreadGroup needs exception groups, which Python has since 3.11: pip install 'greenthreads[groups]'"
+        ) from None

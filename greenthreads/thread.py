@@ -53,6 +53,7 @@ __all__ = [
 _StandardThread = _standard.Thread
 _standard_is_alive = _standard.Thread.is_alive
 _standard_join = _standard.Thread.join
+_standard_stop: Callable[[Any], None] | None = getattr(_standard.Thread, "_stop", None)  # before Python 3.13
 
 # Shared with `threading`, so that no two threads of a program have the same name.
 _standard_namespace = vars(_standard)
@@ -353,7 +354,9 @@ class Thread(_standard.Thread):
         pass
 
     def _stop(self) -> None:
-        pass
+        # And where it finds that a thread of its own has ended.
+        if self._task is None and self._ident is not None and _standard_stop is not None:
+            _standard_stop(self)
 
 
 class _MainThread(Thread):

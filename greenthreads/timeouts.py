@@ -18,6 +18,7 @@ from scheduler.kernel import KernelTask, current_task
 from scheduler.task import UserTask
 
 if TYPE_CHECKING:
+    from _thread import LockType
     from types import TracebackType
 
     from scheduler.task import Task
@@ -96,9 +97,14 @@ class _Watch:
         self._bell.acquire()
         self._ended = allocate_lock()
         self._ended.acquire()
-        start_new_thread(self._wait, (max(0.0, min(seconds, TIMEOUT_MAX)),))
+        started = allocate_lock()
+        started.acquire()
+        start_new_thread(self._wait, (max(0.0, min(seconds, TIMEOUT_MAX)), started))
+        # Not seen before it runs: a scheduler in the block might find that nothing can wake its threads.
+        started.acquire()
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, seconds: float, started: LockType) -> None:
+        started.release()
         try:
             if not self._bell.acquire(True, seconds):
                 # Inside the library it may be on its way out of the block, and then has been in time.

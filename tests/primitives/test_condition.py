@@ -174,6 +174,33 @@ def test_who_is_interrupted_leaves_the_notification_to_the_next(condition: Condi
     assert sorted(record) == ["a interrupted", "b"]
 
 
+def test_who_is_interrupted_between_the_notification_and_the_lock_passes_the_notification_on(
+    condition: Condition, run_virtually: Any
+) -> None:
+    record: list[str] = []
+
+    def wait(name: str) -> None:
+        with condition:
+            try:
+                condition.wait()
+                record.append(name)
+            except ThreadInterrupted:
+                record.append(f"{name} interrupted")
+
+    def main() -> None:
+        first, second = (Thread(target=wait, args=(name,)) for name in "ab")
+        first.start()
+        second.start()
+        yield_now()
+        with condition:
+            condition.notify()
+            sleep(1)  # It was notified, and waits for the lock.
+            first.interrupt()
+
+    run_virtually(main)
+    assert record == ["a interrupted", "b"]
+
+
 def test_a_signal_handler_that_raises_in_a_notified_kernel_thread_passes_the_notification_on(
     condition: Condition, until: Any
 ) -> None:
