@@ -5,9 +5,9 @@
 Read in this order: `measure` (a stopwatch and what it yields), `libraries` (one adapter for each
 library, so that a measurement is written once and runs on all of them), `scenario` (a measurement
 and who takes part), then the measurements themselves, one chapter each: `yielding`, `spawning`,
-`parking`, `sleeping`, `locking`, `events`, `queues`, `crossing`. `catalogue` lists them, `targets`
-says what the project promises, `child` runs one of them in a process of its own, `report` and
-`chart` show the outcome, and `run` conducts.
+`parking`, `sleeping`, `locking`, `events`, `queues`, `crossing`, `keeping`. `catalogue` lists them,
+`targets` says what the project promises, `child` runs one of them in a process of its own, `report`
+and `chart` show the outcome, and `run` conducts.
 
 What keeps the comparison fair:
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import crossing, events, locking, parking, queues, sleeping, spawning, yielding
+from benchmarks import crossing, events, keeping, locking, parking, queues, sleeping, spawning, yielding
 
 __all__ = ["SCENARIOS"]
 
@@ -17,6 +17,7 @@ SCENARIOS = {
         *events.SCENARIOS,
         *queues.SCENARIOS,
         *crossing.SCENARIOS,
+        *keeping.SCENARIOS,
         *parking.MILLION,
     )
 }

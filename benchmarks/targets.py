@@ -140,6 +140,9 @@ TARGETS = (
     faster(25, "kernel", "spawn-batch"),
     at_most(1.2, "bare", "memory"),
     *ahead(("event", "queue-ping-pong", "lock-contended")),
+    at_most(1, "gevent", "lock-free"),
+    at_most(1, "kernel", "queue-user-kernel"),
+    at_most(3, "kernel", "local-read"),
     at_most(1, "asyncio", "sleep-100k"),
     at_most(1, "asyncio", "sleep-100k", "p99"),
     # One millisecond is the resolution of epoll's timeout, another what it takes to be scheduled.
