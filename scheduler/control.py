@@ -29,7 +29,18 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-__all__ = ["AT_ONCE", "SIZE", "WHOLE", "Controller", "Footprint", "Part", "access", "active", "note"]
+__all__ = [
+    "AT_ONCE",
+    "SIZE",
+    "WHOLE",
+    "Controller",
+    "Footprint",
+    "Part",
+    "access",
+    "accesses",
+    "active",
+    "note",
+]
 
 
 class Part(enum.Enum):
@@ -37,7 +48,7 @@ class Part(enum.Enum):
 
     # Conflicts with every part of the same object, WHOLE included.
     WHOLE = "whole"
-    # The length, the set of keys: what a membership test of an absent key, `len` and iteration read.
+    # The length, the set of keys: what `len`, iteration and truth read, and an append or a new key writes.
     SIZE = "size"
 
     def __repr__(self) -> str:
@@ -82,6 +93,11 @@ active: Controller | None = None
 # attributes and variables, keys and indices; the object of a global is its module's namespace, that of a closure
 # variable its cell.
 access: Callable[[object, Footprint], None] | None = None
+
+# Called in place of it, when there is one, before an operation that touches several objects at once (`a == b`,
+# `a.update(b)`), with (object, footprint) pairs: no other thread may come in between. Otherwise they are announced one
+# after the other.
+accesses: Callable[[tuple[tuple[object, Footprint], ...]], None] | None = None
 
 # Called with the value that the access announced last has read, or is about to write. For explanations.
 note: Callable[[object], None] | None = None

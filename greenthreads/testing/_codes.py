@@ -1,0 +1,138 @@
+"""Two code objects for each block of a module: the plain one, as Python compiles it, and the instrumented one.
+
+The plain one is compiled again, from the same source and by the same means as when the module was imported, so it is
+equal to what the module's functions hold: that is how they are found, see `Codes.instrumented`. Code objects are equal
+by value, first line and positions included; two that are equal mean the same and may stand for each other.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import warnings
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Final
+
+from greenthreads.testing._accesses import HELPERS
+from greenthreads.testing._names import Variable, attribute_name
+from greenthreads.testing._rewrite import CAPTURE, MARK, rewrite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Codes"]
+
+_OPTIMISED: Final = 0x01 | 0x02 | 0x04 | 0x08 | 0x20  # CO_OPTIMIZED, CO_NEWLOCALS, varargs, varkeywords, generator
+
+
+class Codes:
+    """The code of one module, plain and instrumented."""
+
+    def __init__(
+        self, source: bytes, filename: str, namespace: dict[str, Any], *, loader: object = None, notes: bool = False
+    ) -> None:
+        """Compile `source`; `loader` is what imported the module, if it did more than compile.
+
+        Raises SyntaxError if the source does not compile (any more).
+        """
+        self.source = source
+        self.namespace = namespace
+        self.plain = compile(_tree(source, filename, loader), filename, "exec", dont_inherit=True)
+        tree = rewrite(_tree(source, filename, loader), notes=notes)
+        with warnings.catch_warnings():
+            # Helpers are constants until `_bind` puts functions in their place: "'str' object is not callable".
+            warnings.simplefilter("ignore")
+            compiled = compile(tree, filename, "exec", dont_inherit=True)
+        self._variables: dict[str, Variable] = {}
+        self.module = self._bind(compiled)
+        self._instrumented: dict[CodeType, CodeType] = {}
+        # Instrumented code by identity, for the way back.
+        self.plain_of: dict[int, tuple[CodeType, CodeType]] = {}
+        # Names and lines of functions that run as they are, since the two codes don't fit.
+        self.unfit: list[str] = []
+        self._pair(self.plain, self.module)
+
+    def is_of(self, source: bytes, namespace: dict[str, Any]) -> bool:
+        """Whether this is the code of that source, in that module."""
+        return self.source == source and self.namespace is namespace
+
+    def instrumented(self, code: CodeType) -> CodeType | None:
+        """The instrumented code of a function's plain code; None if it is not of this module's source."""
+        return self._instrumented.get(code)
+
+    def _bind(self, code: CodeType) -> CodeType:
+        """Put what they stand for in place of the marked constants."""
+        constants = tuple(
+            self._bind(each) if isinstance(each, CodeType) else self._meaning(each) for each in code.co_consts
+        )
+        return code.replace(co_consts=constants)
+
+    def _meaning(self, constant: object) -> object:
+        if type(constant) is not str or not constant.startswith(MARK):
+            return constant
+        kind, _, name = constant[len(MARK) :].partition(":")
+        if kind == "helper":
+            return HELPERS[name]
+        if kind == "attribute":
+            return attribute_name(name)
+        variable = self._variables.get(constant)
+        if variable is None:
+            variable = self._variables[constant] = Variable(name, self.namespace if kind == "global" else None)
+        return variable
+
+    def _pair(self, plain: CodeType, instrumented: CodeType) -> None:
+        """Map the plain code of each inner block to its instrumented code."""
+        mine = _inner(plain)
+        theirs = [each for each in _inner(instrumented) if CAPTURE not in each.co_varnames[:1]]
+        counted: dict[tuple[str, int, int], int] = {}
+        keyed = {}
+        for code in theirs:
+            keyed[self._key(code, counted)] = code
+        counted = {}
+        for code in mine:
+            other = keyed.get(self._key(code, counted))
+            if other is None or not _fit(code, other):
+                self.unfit.append(f"{code.co_name} (line {code.co_firstlineno})")
+                continue
+            self._instrumented[code] = other
+            self.plain_of[id(other)] = (other, code)
+            self._pair(code, other)
+
+    @staticmethod
+    def _key(code: CodeType, counted: dict[tuple[str, int, int], int]) -> tuple[str, int, int]:
+        # Blocks of one name on one line come in the same order in both.
+        count = counted.get((code.co_name, code.co_firstlineno, 0), 0)
+        counted[code.co_name, code.co_firstlineno, 0] = count + 1
+        return code.co_name, code.co_firstlineno, count
+
+
+def _inner(code: CodeType) -> list[CodeType]:
+    return [each for each in code.co_consts if isinstance(each, CodeType)]
+
+
+def _fit(plain: CodeType, instrumented: CodeType) -> bool:
+    """Whether a function can exchange one code for the other."""
+    return (
+        plain.co_freevars == instrumented.co_freevars
+        and plain.co_flags & _OPTIMISED == instrumented.co_flags & _OPTIMISED
+        and plain.co_varnames[: _arguments(plain)] == instrumented.co_varnames[: _arguments(instrumented)]
+    )
+
+
+def _arguments(code: CodeType) -> int:
+    return code.co_argcount + code.co_kwonlyargcount
+
+
+def _tree(source: bytes, filename: str, loader: object) -> ast.Module:
+    tree = ast.parse(source, filename)
+    hook = sys.modules.get("_pytest.assertion.rewrite")
+    if hook is not None and isinstance(loader, hook.AssertionRewritingHook):
+        hook.rewrite_asserts(tree, source, filename, loader.config)
+    return tree
+
+
+def blocks(code: CodeType) -> Iterator[CodeType]:
+    """A code object and those inside of it."""
+    yield code
+    for each in _inner(code):
+        yield from blocks(each)

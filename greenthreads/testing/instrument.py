@@ -1,0 +1,318 @@
+"""Instrumentation: while it is on, code under test announces each access to memory that threads may share.
+
+    with instrumented(root=project) as instrumentation:
+        ...                     # runs of the program; `scheduler.control.access` hears of each access
+
+Outside of the `with` the plain code runs: the modules are imported as ever, and nothing of them is rewritten. On entry
+each function whose source is known gets other code (`function.__code__`), compiled from the rewritten syntax tree of
+its module; on exit it gets its own back. Functions, classes and modules stay the objects that they are, so a module
+that is imported already, from wherever, needs no second import, and what the tests hold of it stays valid. See
+docs/decisions/instrumentation.md.
+
+What is rewritten into what is the subject of `_rewrite`; what the announcements say, of `_accesses`, `_names` and
+`_containers`.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+import sysconfig
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
+from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from greenthreads.testing._accesses import fresh
+from greenthreads.testing._codes import Codes, blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import TracebackType
+
+__all__ = ["Coverage", "Instrumentation", "LeftOut", "instrumented", "strip_frames"]
+
+# What runs the exploration can't be explored by it. Locks and queues of these announce what they do by `control.active`.
+_OURS: Final = ("greenthreads", "scheduler", "greenlet")
+_LIBRARIES: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_STANDARD: Final = tuple(
+    os.path.join(os.path.realpath(path), "")
+    for path in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    if path
+)
+_HERE: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
+
+
+class LeftOut(NamedTuple):
+    """Something whose accesses are not seen, and why."""
+
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.why})"
+
+
+class Coverage(NamedTuple):
+    """Which modules announce their accesses, and what of them, or beside them, does not."""
+
+    modules: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def __str__(self) -> str:
+        seen = ", ".join(self.modules) if self.modules else "no module"
+        text = f"memory accesses seen in {seen}"
+        if self.left_out:
+            text += f"; not seen in {', '.join(map(str, self.left_out))}"
+        return text
+
+
+class Instrumentation:
+    """A choice of modules to instrument. A context manager: they are while it is entered.
+
+    `root` is the directory of the project: modules below it are instrumented, but for installed packages. `include`
+    names others, with what is inside of them; a name that can't be instrumented is in `coverage`, not an error. Modules
+    that are imported meanwhile are instrumented as they are. With `notes`, values are told to `control.note`, at some
+    cost.
+
+    Not for two at a time in one process: RuntimeError.
+    """
+
+    _active: Instrumentation | None = None
+
+    def __init__(
+        self,
+        include: Iterable[str] = (),
+        root: str | os.PathLike[str] | None = None,
+        *,
+        notes: bool = False,
+    ) -> None:
+        self.include = tuple(include)
+        self.root = None if root is None else os.path.join(os.path.realpath(root), "")
+        self.notes = notes
+        self._codes: dict[str, Codes] = {}
+        self._modules: dict[str, str] = {}
+        self._left_out: dict[str, str] = {}
+        self._made_by_exec: dict[str, set[str]] = {}
+        self._exchanged: list[FunctionType] = []
+        self._finder = _Finder(self)
+
+    @property
+    def coverage(self) -> Coverage:
+        """What is instrumented, as of the last entry or import."""
+        left_out = [LeftOut(what, why) for what, why in sorted(self._left_out.items())]
+        for name in sorted(self._modules):
+            codes = self._codes[self._modules[name]]
+            left_out += [LeftOut(f"{name}.{each}", "its code could not be exchanged") for each in codes.unfit]
+            alone = sum(1 for code in blocks(codes.plain) if code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR))
+            if alone:
+                left_out.append(LeftOut(f"{alone} async function{'s' * (alone > 1)} of {name}", "left alone"))
+            made = len(self._made_by_exec.get(name, ()))
+            if made:
+                left_out.append(LeftOut(f"{made} function{'s' * (made > 1)} of {name}", "made by exec: no source"))
+        return Coverage(tuple(sorted(self._modules)), tuple(left_out))
+
+    def __enter__(self) -> Instrumentation:
+        if Instrumentation._active is not None:
+            raise RuntimeError("the program is instrumented already: leave one instrumentation before you enter another")
+        Instrumentation._active = self
+        try:
+            fresh()
+            self._choose(list(sys.modules.items()))
+            self._exchange()
+        except BaseException:
+            self.__exit__()
+            raise
+        sys.meta_path.insert(0, self._finder)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
+        self._exchange_back()
+        Instrumentation._active = None
+
+    # Which modules
+
+    def wants(self, name: str, filename: str | None) -> bool:
+        """Whether a module is to be instrumented, by its name and where it comes from."""
+        top = name.partition(".")[0]
+        if top in _OURS:
+            return False
+        if any(name == each or name.startswith(f"{each}.") for each in self.include):
+            return True
+        if self.root is None or filename is None:
+            return False
+        path = os.path.realpath(filename)
+        if not path.startswith(self.root) or path.startswith(_HERE):
+            return False
+        below = path[len(self.root) - 1 :]
+        return not any(each in below for each in _LIBRARIES) and not any(
+            path.startswith(each) and not self.root.startswith(each) for each in _STANDARD
+        )
+
+    def _choose(self, modules: Sequence[tuple[str, ModuleType]]) -> None:
+        for name in self.include:
+            if name.partition(".")[0] in _OURS:
+                self._left_out[name] = "it runs the exploration"
+            elif name not in sys.modules:
+                self._left_out[name] = "not imported"
+        for name, module in modules:
+            # What stands in `sys.modules` may be anything, and run code when it is asked for a `__file__`.
+            if not isinstance(module, ModuleType):
+                continue
+            namespace = ModuleType.__getattribute__(module, "__dict__")
+            filename = namespace.get("__file__")
+            if name not in self._modules and self.wants(name, filename if isinstance(filename, str) else None):
+                self._left_out.pop(name, None)
+                self._compile(name, namespace)
+
+    def _compile(self, name: str, namespace: dict[str, Any]) -> Codes | None:
+        """Compile a module's source; None, and an entry of the coverage, if it has none."""
+        spec = namespace.get("__spec__")
+        loader = getattr(spec, "loader", None) or namespace.get("__loader__")
+        filename = namespace.get("__file__")
+        if not isinstance(filename, str):
+            if namespace.get("__path__") is None:
+                self._left_out[name] = "built in" if name in sys.builtin_module_names else "no source"
+            return None
+        if filename.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
+            self._left_out[name] = "written in C"
+            return None
+        codes = _cache.get((filename, self.notes))
+        try:
+            source = _source(filename, loader)
+            if codes is None or not codes.is_of(source, namespace):
+                codes = Codes(source, filename, namespace, loader=loader, notes=self.notes)
+                _cache[filename, self.notes] = codes
+        except (OSError, SyntaxError, ValueError):
+            self._left_out[name] = "no source"
+            return None
+        self._codes[filename] = codes
+        self._modules[name] = filename
+        return codes
+
+    # The exchange
+
+    def _exchange(self) -> None:
+        """Give every function of the modules its instrumented code.
+
+        Every one that there is: the collector knows all functions, also those that are in no module or class any more,
+        but in a decorator's closure, a registry, a partial.
+        """
+        codes = self._codes
+        by_namespace = {id(each.namespace): name for name, path in self._modules.items() for each in (codes[path],)}
+        for function in _functions():
+            code = function.__code__
+            of = codes.get(code.co_filename)
+            if of is None:
+                name = by_namespace.get(id(function.__globals__))
+                if name is not None and not os.path.exists(code.co_filename):
+                    self._made_by_exec.setdefault(name, set()).add(function.__qualname__)
+                continue
+            other = of.instrumented(code)
+            if other is not None:
+                function.__code__ = other
+                self._exchanged.append(function)
+
+    def _exchange_back(self) -> None:
+        """Give every function its plain code back, those that were made meanwhile included."""
+        plain_of: dict[int, tuple[CodeType, CodeType]] = {}
+        for codes in self._codes.values():
+            plain_of.update(codes.plain_of)
+        for function in self._exchanged:
+            found = plain_of.get(id(function.__code__))
+            if found is not None:
+                function.__code__ = found[1]
+        self._exchanged.clear()
+        if not plain_of:
+            return
+        for function in _functions():
+            found = plain_of.get(id(function.__code__))
+            if found is not None:
+                function.__code__ = found[1]
+
+
+# Compiling is most of the price of an entry: kept for the next, as long as the source is the same.
+_cache: Final[dict[tuple[str, bool], Codes]] = {}
+
+
+def instrumented(
+    include: Iterable[str] = (), root: str | os.PathLike[str] | None = None, *, notes: bool = False
+) -> Instrumentation:
+    """An `Instrumentation`, to be entered."""
+    return Instrumentation(include, root, notes=notes)
+
+
+def strip_frames(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames of this package, in place.
+
+    There are none but where a built-in function was called by a name that does not tell (see `_accesses`).
+    """
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_HERE):
+        traceback = traceback.tb_next
+    each = traceback
+    while each is not None:
+        while each.tb_next is not None and each.tb_next.tb_frame.f_code.co_filename.startswith(_HERE):
+            each.tb_next = each.tb_next.tb_next
+        each = each.tb_next
+    return traceback
+
+
+def _functions() -> Iterator[FunctionType]:
+    return (each for each in gc.get_objects() if type(each) is FunctionType)
+
+
+def _source(filename: str, loader: object) -> bytes:
+    if isinstance(loader, importlib.abc.ResourceLoader):
+        return loader.get_data(filename)
+    with open(filename, "rb") as file:
+        return file.read()
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds what the other finders find, and has modules that are wanted run instrumented from their first line."""
+
+    def __init__(self, instrumentation: Instrumentation) -> None:
+        self.instrumentation = instrumentation
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = None if find is None else find(fullname, path, target)
+            if spec is not None:
+                if self.instrumentation.wants(fullname, spec.origin) and hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Loader(spec.loader, self.instrumentation)
+                return spec
+        return None
+
+
+class _Loader(importlib.abc.Loader):
+    """Stands for a module's own loader until its code has run."""
+
+    def __init__(self, loader: Any, instrumentation: Instrumentation) -> None:
+        self.loader = loader
+        self.instrumentation = instrumentation
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)  # type: ignore[no-any-return]
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        module.__loader__ = self.loader
+        instrumentation = self.instrumentation
+        instrumentation._left_out.pop(module.__name__, None)
+        codes = instrumentation._compile(module.__name__, module.__dict__)
+        if codes is None:
+            self.loader.exec_module(module)
+        else:
+            exec(codes.module, module.__dict__)
