@@ -13,7 +13,7 @@ import warnings
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
 
-from greenthreads.testing._accesses import HELPERS
+from greenthreads.testing._calls import HELPERS
 from greenthreads.testing._names import Variable, attribute_name
 from greenthreads.testing._rewrite import CAPTURE, MARK, rewrite
 

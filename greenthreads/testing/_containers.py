@@ -17,7 +17,10 @@ import collections
 import gc
 import itertools
 import types
-from typing import TYPE_CHECKING, Any, Final
+
+# A program under test may put others in their place, if only for a moment.
+from builtins import isinstance, len, next, type  # noqa: UP029
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from scheduler.control import SIZE, WHOLE
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
     Operation = Callable[[Any, tuple[Any, ...]], Footprint]
 
-__all__ = ["CONTAINERS", "METHOD_NAMES", "READ_WHOLE", "container_of", "footprint_of", "operations_of", "underlying"]
+__all__ = ["BASE_TABLES", "CONTAINERS", "METHOD_NAMES", "READ_WHOLE", "TABLES", "ByType", "underlying"]
 
 NOTHING: Final = ()
 READ_WHOLE: Final = ((WHOLE, False),)
@@ -55,17 +58,17 @@ def _hashable(key: object) -> bool:
 
 
 def _read_key(_container: Any, args: tuple[Any, ...]) -> Footprint:
-    if args and _hashable(args[0]):
+    if args and (type(args[0]) is str or _hashable(args[0])):
         return ((args[0], False),)
     return READ_WHOLE
 
 
 def _put(container: Any, args: tuple[Any, ...]) -> Footprint:
-    if not args or not _hashable(args[0]):
+    if not args or not (type(args[0]) is str or _hashable(args[0])):
         return WRITE_WHOLE
     key = args[0]
     # The type's own test, not a subclass's: the subclass's may be the program's code.
-    if _contains(container, key):
+    if key in container if type(container) is dict else _contains(container, key):
         return ((key, True),)
     return ((key, True), (SIZE, True))
 
@@ -124,24 +127,25 @@ def _update(container: Any, args: tuple[Any, ...]) -> Footprint:
 # Sequences
 
 
-def _index(container: Any, args: tuple[Any, ...], write: bool) -> Footprint:
-    index = args[0] if args else None
-    if type(index) is not int:
-        return WRITE_WHOLE if write else READ_WHOLE
-    size = len(container)
-    if 0 <= index < size:
-        return ((index, write),)
-    if -size <= index < 0:
-        return ((index + size, write), (SIZE, False))
-    return READ_SIZE
+def _index(write: bool) -> Operation:
+    whole = WRITE_WHOLE if write else READ_WHOLE
+
+    def operation(container: Any, args: tuple[Any, ...]) -> Footprint:
+        index = args[0] if args else None
+        if type(index) is not int:
+            return whole
+        size = len(container)
+        if 0 <= index < size:
+            return ((index, write),)
+        if -size <= index < 0:
+            return ((index + size, write), (SIZE, False))
+        return READ_SIZE
+
+    return operation
 
 
-def _read_index(container: Any, args: tuple[Any, ...]) -> Footprint:
-    return _index(container, args, False)
-
-
-def _write_index(container: Any, args: tuple[Any, ...]) -> Footprint:
-    return _index(container, args, True)
+_read_index: Final = _index(False)
+_write_index: Final = _index(True)
 
 
 def _append(container: Any, _args: tuple[Any, ...]) -> Footprint:
@@ -182,6 +186,10 @@ def _write(_container: Any, _args: tuple[Any, ...]) -> Footprint:
     return WRITE_WHOLE
 
 
+def _view(_container: Any, _args: tuple[Any, ...]) -> Footprint:
+    return NOTHING
+
+
 def _step_sequence(container: Any, args: tuple[Any, ...]) -> Footprint:
     return ((SIZE, False), (args[0], False)) if args[0] < len(container) else READ_SIZE
 
@@ -202,9 +210,12 @@ def _all(operation: Operation, names: str) -> dict[str, Operation]:
 STEP: Final = "@step"
 
 _COMPARISONS: Final = "__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __repr__ __str__ __format__"
-_COMMON: Final = {**_all(_read, f"{_COMPARISONS} __reversed__ copy __copy__ __reduce__ __reduce_ex__"), "__len__": _size}
-# A view or an iterator reads nothing yet but whether there is anything; what is taken from it is announced then.
-_LAZY: Final = _all(_size, "__iter__ keys values items")
+_COMMON: Final = {
+    **_all(_read, f"{_COMPARISONS} __reversed__ copy __copy__ __reduce__ __reduce_ex__"),
+    "__len__": _size,
+}
+# A view reads nothing yet, an iterator whether there is anything; what is taken from it is announced then.
+_LAZY: Final = {"__iter__": _size, **_all(_view, "keys values items")}
 
 _LIST: Final[dict[str, Operation]] = {
     **_COMMON,
@@ -291,67 +302,96 @@ METHOD_NAMES: Final = frozenset(name for table in CONTAINERS.values() for name i
     "__delattr__", "__getattribute__", "__next__", "__setattr__", "format", "fromkeys", "send", "shuffle", "writelines",
 }  # fmt: skip
 
-_nothing: Final[dict[str, Operation]] = {}
-# type -> its own operations, by name: a subclass keeps those that it does not override. A method of the program's own
-# is no entry: it announces what it does by itself.
-_known: dict[type, dict[str, Operation]] = dict(CONTAINERS)
+
+
+class _Tables(dict):  # type: ignore[type-arg]
+    """type -> its operations, by name: those of the container that it derives from and that it does not override.
+
+    An operation of the program's own is no entry: it announces what it does by itself.
+    """
+
+    def __missing__(self, kind: type) -> dict[str, Operation]:
+        base = container_of(kind)
+        table = {} if base is None else {
+            name: operation
+            for name, operation in CONTAINERS[base].items()
+            if getattr(kind, name, None) is getattr(base, name, None)
+            or getattr(kind, name, None) == getattr(base, name, None)
+        }  # fmt: skip
+        self[kind] = table
+        return table
+
+
+class _BaseTables(dict):  # type: ignore[type-arg]
+    """type -> the operations of the container that it derives from: what its methods of C do, called past overrides."""
+
+    def __missing__(self, kind: type) -> dict[str, Operation]:
+        base = container_of(kind)
+        self[kind] = table = {} if base is None else CONTAINERS[base]
+        return table
+
+
+class ByType(dict):  # type: ignore[type-arg]
+    """type -> its operation of one name, or None."""
+
+    def __init__(self, name: str, unless: str | None = None) -> None:
+        super().__init__()
+        self.name = name
+        # None too for a type with a method of this name.
+        self.unless = unless
+        _by_type.append(self)
+
+    def __missing__(self, kind: type) -> Operation | None:
+        operation = TABLES[kind].get(self.name)
+        if self.unless is not None and hasattr(kind, self.unless):
+            operation = None
+        self[kind] = operation
+        return operation
+
+
+TABLES: Final[dict[type, dict[str, Operation]]] = _Tables(CONTAINERS)
+BASE_TABLES: Final[dict[type, dict[str, Operation]]] = _BaseTables(CONTAINERS)
+_by_type: Final[list[ByType]] = []
+
+
+def forget_containers() -> None:
+    """Forget the classes of programs that have run."""
+    TABLES.clear()
+    TABLES.update(CONTAINERS)
+    BASE_TABLES.clear()
+    BASE_TABLES.update(CONTAINERS)
+    for each in _by_type:
+        each.clear()
 
 
 def container_of(kind: type) -> type | None:
     """The container of CONTAINERS that a type is, or derives from; None if it is no mutable container."""
-    for base in kind.__mro__:
+    for base in type.__dict__["__mro__"].__get__(kind) or ():
         if base in CONTAINERS:
-            return base
+            return cast("type", base)
     return None
-
-
-def operations_of(kind: type) -> dict[str, Operation]:
-    """The operations of a type that are known, by name; empty for all that is no container."""
-    table = _known.get(kind)
-    if table is None:
-        base = container_of(kind)
-        if base is None:
-            table = _nothing
-        else:
-            table = {
-                name: operation
-                for name, operation in CONTAINERS[base].items()
-                if getattr(kind, name, None) is getattr(base, name, None)
-                or getattr(kind, name, None) == getattr(base, name, None)
-            }
-        if kind.__flags__ & 1 << 9:  # a heap type: do not keep classes of the program alive for ever
-            if len(_known) > 1000:
-                _known.clear()
-                _known.update(CONTAINERS)
-        _known[kind] = table
-    return table
-
-
-def footprint_of(container: Any, name: str, args: tuple[Any, ...]) -> Footprint:
-    """What `container.name(*args)` touches; nothing if it is no operation of a container."""
-    operation = operations_of(type(container)).get(name)
-    return NOTHING if operation is None else operation(container, args)
 
 
 # Views and iterators: what stands behind them
 
-_VIEWS: Final = (type({}.keys()), type({}.values()), type({}.items()))
-_ORDERED_VIEWS: Final = tuple(
+_VIEWS: Final[tuple[type, ...]] = (type({}.keys()), type({}.values()), type({}.items()))
+_ORDERED_VIEWS: Final[tuple[type, ...]] = tuple(
     type(getattr(collections.OrderedDict(), name)()) for name in ("keys", "values", "items")
 )
 VIEWS: Final = frozenset({*_VIEWS, *_ORDERED_VIEWS, types.MappingProxyType, memoryview})
-_over_containers: Final = frozenset(
+_some: Final[Any] = (
+    [], {}, set(), collections.deque(), collections.OrderedDict(), bytearray(), array.array("i"),
+    {}.keys(), {}.values(), {}.items(), collections.OrderedDict().values(), collections.OrderedDict().items(),
+)  # fmt: skip
+_over_containers: Final[frozenset[type]] = frozenset(
     type(iterate(container))
-    for container in (
-        [], {}, set(), collections.deque(), collections.OrderedDict(), bytearray(), array.array("i"),
-        {}.keys(), {}.values(), {}.items(), collections.OrderedDict().values(), collections.OrderedDict().items(),
-    )
+    for container in _some
     for iterate in (iter, reversed)
     if hasattr(container, "__reversed__" if iterate is reversed else "__iter__")
-)  # fmt: skip
-KEY_ITERATORS: Final = frozenset({type(iter({})), type(iter(set()))})
-LIST_ITERATOR: Final = type(iter([]))
-DEQUE_ITERATOR: Final = type(iter(collections.deque()))
+)
+KEY_ITERATORS: Final[frozenset[type]] = frozenset({type(iter({})), type(iter(set()))})
+LIST_ITERATOR: Final[type] = type(iter([]))
+DEQUE_ITERATOR: Final[type] = type(iter(collections.deque()))
 # Read from iterators, and may step more than one of them.
 ADAPTERS: Final = frozenset(
     {enumerate, zip, map, filter, reversed, type(iter(())), type(iter("")), type(iter(range(0)))}

@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["AttributeName", "Variable", "attribute_name", "forget_types"]
 
+# Past whatever a class, a metaclass or a module of the program's says of itself.
+_mro: Final = type.__dict__["__mro__"].__get__
+_flags: Final = type.__dict__["__flags__"].__get__
+_dict_offset: Final = type.__dict__["__dictoffset__"].__get__
+_dict_of_class: Final = type.__dict__["__dict__"].__get__
+_dict_of_module: Final = type.__getattribute__(types.ModuleType, "__dict__")["__dict__"].__get__
+
 _LOCALS: Final = (threading.local, local)
 _MISSING: Final = object()
 
@@ -58,11 +65,13 @@ class AttributeName(dict):  # type: ignore[type-arg]
     Equal to itself alone: it stands among the constants of code objects, which are hashed.
     """
 
-    __slots__ = ("name", "read", "write")
+    __slots__ = ("name", "read", "write", "written")
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
+        # The same for setting and deleting it.
+        self.written = _Written(self)
         self.read: Footprint = ((name, False),)
         self.write: Footprint = ((name, True),)
 
@@ -92,23 +101,23 @@ class AttributeName(dict):  # type: ignore[type-arg]
             return _has_own(kind) or None
         descriptor = type(value)
         if descriptor is types.MemberDescriptorType:
-            return bool(owner.__flags__ & _HEAP_TYPE) or None
+            return _is_heap_type(owner) or None
         if descriptor is functools.cached_property:
             return self._cached
-        if hasattr(descriptor, "__set__") or hasattr(descriptor, "__delete__"):
+        if _has(descriptor, "__set__") or _has(descriptor, "__delete__"):
             return None
-        if hasattr(descriptor, "__get__"):
+        if _has(descriptor, "__get__"):
             return None
         return functools.partial(self._class_variable, owner)
 
     def _of_class(self, cls: Any) -> list[tuple[Any, Footprint]]:
         owner, value = _find(cls, self.name)
-        if owner is None or isinstance(value, _CONSTANT) or not owner.__flags__ & _HEAP_TYPE:
+        if owner is None or isinstance(value, _CONSTANT) or not _is_heap_type(owner):
             return []
         return [(owner, self.read)]
 
     def _of_module(self, module: Any) -> list[tuple[Any, Footprint]]:
-        namespace = types.ModuleType.__getattribute__(module, "__dict__")
+        namespace = _dict_of_module(module)
         if isinstance(namespace.get(self.name, type), _CONSTANT):
             return []
         return [(namespace, self.read)]
@@ -117,31 +126,49 @@ class AttributeName(dict):  # type: ignore[type-arg]
         return [(obj, self.read if self.name in _own(obj) else self.write)]
 
     def _class_variable(self, owner: type, obj: Any) -> list[tuple[Any, Footprint]]:
-        if self.name in _own(obj) or not owner.__flags__ & _HEAP_TYPE:
+        if self.name in _own(obj) or not _is_heap_type(owner):
             return [(obj, self.read)]
         return [(obj, self.read), (owner, self.read)]
 
-    def written(self, obj: Any) -> Any:
-        """The object that setting or deleting the attribute writes to; None if that is for other code to say."""
-        kind = type(obj)
+
+class _Written(dict):  # type: ignore[type-arg]
+    """What setting or deleting an attribute of some name touches, for each type of object."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: AttributeName) -> None:
+        super().__init__()
+        self.of = of
+
+    def __missing__(self, kind: type) -> How:
+        self[kind] = how = self._how(kind)
+        return how
+
+    def _how(self, kind: type) -> How:
+        name = self.of
         if issubclass(kind, _LOCALS):
             return None
         if issubclass(kind, types.ModuleType):
-            return types.ModuleType.__getattribute__(obj, "__dict__")
+            return lambda obj: [(_dict_of_module(obj), name.write)]
         if issubclass(kind, type):
-            # What instances see by this name may be something else from now on.
-            self.clear()
-            return obj
-        owner, value = _find(kind, self.name)
-        if owner is None:
-            return obj
-        descriptor = type(value)
-        if descriptor is not types.MemberDescriptorType and hasattr(descriptor, "__set__"):
-            return None if owner.__flags__ & _HEAP_TYPE else obj
-        if self[kind] is None and descriptor is not types.MemberDescriptorType:
-            # A method is replaced on an instance: from now on the name is read on instances.
-            self[kind] = True
-        return obj
+            return self._of_class
+        owner, value = _find(kind, name.name)
+        if owner is not None:
+            descriptor = type(value)
+            if descriptor is types.MemberDescriptorType:
+                return True
+            if _has(descriptor, "__set__"):
+                return None if _is_heap_type(owner) else True
+            if name[kind] is None:
+                # A method is replaced on an instance: from now on the name is read on instances.
+                name[kind] = True
+        return True
+
+    def _of_class(self, cls: Any) -> list[tuple[Any, Footprint]]:
+        # What instances see by this name may be something else from now on.
+        self.of.clear()
+        self.clear()
+        return [(cls, self.of.write)]
 
 
 class Variable:
@@ -157,7 +184,6 @@ class Variable:
         self.write: Footprint = ((name, True),)
 
 
-_HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
 _names: dict[str, AttributeName] = {}
 
 
@@ -173,25 +199,34 @@ def forget_types() -> None:
     """Forget what is known of types: classes may have changed, or gone, since."""
     for name in _names.values():
         name.clear()
+        name.written.clear()
 
 
 def _find(kind: type, name: str) -> tuple[type | None, Any]:
-    for base in type.__dict__["__mro__"].__get__(kind):
-        value = base.__dict__.get(name, _MISSING)
+    for base in _mro(kind) or ():
+        value = _dict_of_class(base).get(name, _MISSING)
         if value is not _MISSING:
             return base, value
     return None, None
 
 
+def _has(kind: type, name: str) -> bool:
+    return _find(kind, name)[0] is not None
+
+
+def _is_heap_type(kind: type) -> bool:
+    """Whether a class was made by a class statement, or could have been."""
+    return bool(_flags(kind) & 1 << 9)
+
+
 def _has_own(kind: type) -> bool:
-    return kind.__dictoffset__ != 0 or hasattr(kind, "__getattr__") or bool(kind.__flags__ & _MANAGED_DICT)
-
-
-_MANAGED_DICT: Final = 1 << 4  # Py_TPFLAGS_MANAGED_DICT, 3.11 and newer
+    # Py_TPFLAGS_MANAGED_DICT, 3.11 and newer: an instance dict without an offset.
+    return _dict_offset(kind) != 0 or bool(_flags(kind) & 1 << 4) or _has(kind, "__getattr__")
 
 
 def _own(obj: Any) -> dict[str, Any]:
     try:
-        return object.__getattribute__(obj, "__dict__")  # type: ignore[no-any-return]
+        own = object.__getattribute__(obj, "__dict__")
     except AttributeError:
         return {}
+    return own if isinstance(own, dict) else {}

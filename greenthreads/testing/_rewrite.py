@@ -10,9 +10,9 @@ What holds for each form:
 - The parts are evaluated in the plain code's order, once each, by the plain code's scope.
 - The access itself is done by instructions at the plain code's place in the source, so exceptions carry the same lines
   and columns; see `_accesses` for why no other frame shows.
-- No name is added to a scope that the program can look at. Helpers are constants of the code (strings here, replaced by
-  `_codes` once the tree is compiled), not names: a class body may run in any mapping. An augmented assignment to a place
-  that takes more than names to write needs temporaries: in functions alone, and deleted when it is done.
+- No name is added to a scope that the program can look at. Helpers are constants of the code (strings here, replaced
+  by `_codes` once the tree is compiled), not names: a class body may run in any mapping. An augmented assignment to a
+  place that takes more than names to write needs temporaries: in functions alone, and deleted when it is done.
 - The free variables of each function are those of the plain one, in the same order, so that either code fits a
   function that is there already. A closure variable's cell is had from a closure over it, made on the spot:
   `(lambda: x).__closure__[0]`.
@@ -26,10 +26,11 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+import sys
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from greenthreads.testing._containers import METHOD_NAMES
-from greenthreads.testing._scopes import Scope, analyse, mangle
+from greenthreads.testing._scopes import analyse, mangle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,10 +43,11 @@ MARK: Final = "\0greenthreads:"
 CAPTURE: Final = "@capture"
 
 # Built-ins that read or change what they are given.
-_BUILTINS: Final = frozenset(
-    "all any array ascii bool bytearray bytes delattr deque dict filter format frozenset getattr hasattr len list map max"
-    " min next print repr set setattr sorted str sum tuple zip Counter OrderedDict defaultdict".split()
-)
+_BUILTINS: Final = frozenset({
+    "all", "any", "array", "ascii", "bool", "bytearray", "bytes", "Counter", "defaultdict", "delattr", "deque", "dict",
+    "filter", "format", "frozenset", "getattr", "hasattr", "len", "list", "map", "max", "min", "next", "OrderedDict",
+    "print", "repr", "set", "setattr", "sorted", "str", "sum", "tuple", "zip",
+})  # fmt: skip
 _OPERATORS: Final = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.FloorDiv: "floordiv", ast.Mod: "mod",
     ast.Pow: "pow", ast.LShift: "lshift", ast.RShift: "rshift", ast.BitOr: "or_", ast.BitXor: "xor",
@@ -56,6 +58,9 @@ _OF_CONTAINERS: Final = frozenset({ast.Add, ast.Sub, ast.Mult, ast.Mod, ast.BitO
 _COMPARISONS: Final = {
     ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge",
 }  # fmt: skip
+
+# Where an iterable refuses to be iterated: before 3.13 that is said of the whole loop.
+_ITER_AT_ITERABLE: Final = sys.version_info >= (3, 13)
 
 _Node = TypeVar("_Node", bound=ast.AST)
 
@@ -163,7 +168,13 @@ class _Rewriter(ast.NodeTransformer):
         if isinstance(node.ctx, ast.Load):
             if isinstance(key, ast.Tuple) and any(isinstance(each, ast.Starred) for each in key.elts):
                 key = self.at(key, ast.Tuple(key.elts, ast.Load()))
+            if self.is_stable(node.value, node.slice):
+                node.slice = self.helper("read_key", copy.deepcopy(value), key, at=node.slice)
+                return self.noted(node)
             return self.noted(self.spread("getitem", "read_item", value, key, at=node))
+        if self.is_stable(node.value, node.slice):
+            node.slice = self.helper("write_key", copy.deepcopy(value), key, at=node.slice)
+            return node
         return self.at(node, ast.Attribute(self.helper("write_item", value, key, at=node), "value", node.ctx))
 
     def visit_Slice(self, node: ast.Slice) -> ast.expr:
@@ -177,13 +188,26 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Assign(self, node: ast.Assign) -> ast.stmt | list[ast.stmt]:
         value = self.visit(node.value)
         target = node.targets[0]
-        if len(node.targets) == 1 and isinstance(target, (ast.Attribute, ast.Subscript)):
+        if self.notes and len(node.targets) == 1 and isinstance(target, (ast.Attribute, ast.Subscript)):
             return self.place(target, value, node)
         if any(isinstance(each, (ast.Tuple, ast.List)) for each in node.targets):
             value = self.helper("whole", value, at=value)
         node.value = self.stored(value, self.shared_names(node.targets))
         node.targets = self.expressions(node.targets)
         return node
+
+    def is_stable(self, node: ast.expr, *others: ast.expr) -> bool:
+        """Whether evaluating `node` twice is evaluating it once: a constant, or a local that nobody else can rebind."""
+        if isinstance(node, ast.Constant):
+            return True
+        if not isinstance(node, ast.Name) or self.scope.kind != "function":
+            return False
+        name = mangle(node.id, self.scope.class_name)
+        return (
+            self.scope.owner(name) is self.scope
+            and not self.scope.is_shared(name)
+            and not any(_rebinds(each, node.id) for each in others)
+        )
 
     def place(self, target: ast.Attribute | ast.Subscript, value: ast.expr, at: ast.stmt) -> ast.stmt:
         """The one store of a statement, by a function of C so that the helper has the value and the place."""
@@ -219,12 +243,8 @@ class _Rewriter(ast.NodeTransformer):
         temporary: list[str] = []
 
         def once(part: ast.expr, name: str) -> ast.expr:
-            # A local that nobody else sees, or a constant, may be evaluated twice.
-            if isinstance(part, ast.Constant):
+            if self.is_stable(part, node.value):
                 return part
-            if isinstance(part, ast.Name) and not self.is_shared(part.id) and not _rebinds(node.value, part.id):
-                if self.scope.owner(mangle(part.id, self.scope.class_name)) is self.scope:
-                    return part
             before.append(self.at(part, ast.Assign([self.at(part, ast.Name(name, ast.Store()))], self.visit(part))))
             temporary.append(name)
             return self.load(name, part)
@@ -301,6 +321,9 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.expr:
         function = node.func
         early = self.is_built_in(function)
+        if early and isinstance(function, ast.Name) and function.id == "len" and self.is_plain_len(node):
+            node.args = [self.helper("sized", self.visit(node.args[0]), at=node.args[0])]
+            return self.noted(node)
         if isinstance(function, ast.Name) and not early and self.needs_no_look(function):
             node.func = self.visit(function)
             self.arguments(node)
@@ -310,9 +333,13 @@ class _Rewriter(ast.NodeTransformer):
         self.arguments(node)
         result = node
         if early:
-            result = self.at(node, ast.Call(self.helper("call", at=node), [], []))
-            prepared = cast("ast.Call", result.func)
-            prepared.args = [node.func, *node.args]
+            if isinstance(function, ast.Attribute):
+                name = self.at(function, ast.Constant(function.attr))
+                prepared = self.helper("call_method", name, node.func, at=node)
+            else:
+                prepared = self.helper("call", node.func, at=node)
+            result = self.at(node, ast.Call(prepared, [], []))
+            prepared.args += node.args
             prepared.keywords = node.keywords
         elif not (isinstance(function, ast.Attribute) and _is_py(function.value)):
             node.func = self.helper("called", node.func, at=function)
@@ -344,6 +371,17 @@ class _Rewriter(ast.NodeTransformer):
         # A local that holds a function: `append = self.items.append`.
         return owner is self.scope and owner.bound[name] == {"assignment"}
 
+    def is_plain_len(self, node: ast.Call) -> bool:
+        module = self.scope.module
+        return (
+            len(node.args) == 1
+            and not node.keywords
+            and not isinstance(node.args[0], ast.Starred)
+            and self.scope.owner("len") is module
+            and "len" not in module.bound
+            and not module.star
+        )
+
     def needs_no_look(self, function: ast.Name) -> bool:
         name = mangle(function.id, self.scope.class_name)
         owner = self.scope.owner(name)
@@ -373,21 +411,33 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         left, right = self.visit(node.left), self.visit(node.right)
-        if type(node.op) in _OF_CONTAINERS and _may_be_container(left) and _may_be_container(right, node.op):
-            return self.spread(_OPERATORS[type(node.op)], "two", left, right, at=node)
-        if isinstance(node.op, ast.Mod) and isinstance(left, (ast.Constant, ast.JoinedStr)) and _may_be_container(right):
-            return self.spread("mod", "two", left, right, at=node)
+        stable = self.is_stable(node.left, node.right)
         node.left, node.right = left, right
-        return node
+        text = isinstance(node.op, ast.Mod) and isinstance(left, (ast.Constant, ast.JoinedStr))
+        if not (type(node.op) in _OF_CONTAINERS and (text or _may_be_container(left))):
+            return node
+        if not _may_be_container(right, node.op):
+            return node
+        if stable:
+            node.right = self.helper("right", copy.deepcopy(left), right, at=right)
+            return node
+        return self.spread(_OPERATORS[type(node.op)], "two", left, right, at=node)
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         operands = self.expressions([node.left, *node.comparators])
         if len(node.ops) == 1:
             left, right, operator = operands[0], operands[1], node.ops[0]
+            stable = self.is_stable(node.left, node.comparators[0])
             if isinstance(operator, (ast.In, ast.NotIn)) and _may_be_container(right):
+                if stable:
+                    node.comparators = [self.helper("container", copy.deepcopy(left), right, at=right)]
+                    return node
                 call = self.spread("contains", "contains_item", left, right, at=node)
                 return call if isinstance(operator, ast.In) else self.at(node, ast.UnaryOp(ast.Not(), call))
             if type(operator) in _COMPARISONS and _may_be_container(left) and _may_be_container(right):
+                if stable:
+                    node.comparators = [self.helper("right", copy.deepcopy(left), right, at=right)]
+                    return node
                 return self.spread(_COMPARISONS[type(operator)], "two", left, right, at=node)
         else:
             # Each operand is announced where it is evaluated. The right one of each pair is compared right then.
@@ -454,15 +504,14 @@ class _Rewriter(ast.NodeTransformer):
 
     # Iteration
 
-    def iterated(self, iterable: ast.expr, target: ast.expr) -> ast.expr:
-        """`iterable`, visited, with an announcement before each step, and before each step's stores to variables."""
-        if isinstance(iterable, (ast.Constant, ast.JoinedStr)):
-            return iterable
-        iterator = self.helper("iter", self.helper("before_iter", iterable, at=iterable), at=iterable)
+    def iterated(self, iterable: ast.expr, loop: ast.AST) -> ast.expr:
+        """`iterable`, visited, with an announcement before each step of the loop."""
+        at = iterable if _ITER_AT_ITERABLE else loop
+        iterator = self.helper("iter", self.helper("before_iter", iterable, at=iterable), at=at)
         return self.helper("steps", iterator, at=iterable)
 
     def visit_For(self, node: ast.For) -> ast.stmt:
-        node.iter = self.iterated(self.visit(node.iter), node.target)
+        node.iter = self.iterated(self.visit(node.iter), node)
         names = self.shared_names([node.target])
         tuple_target = isinstance(node.target, (ast.Tuple, ast.List))
         if names:
@@ -479,11 +528,11 @@ class _Rewriter(ast.NodeTransformer):
         if any(generator.is_async for generator in node.generators):
             return node
         first = node.generators[0]
-        first.iter = self.iterated(self.visit(first.iter), first.target)
+        first.iter = self.iterated(self.visit(first.iter), node)
         outer, self.scope = self.scope, self.scopes[node]
         for number, generator in enumerate(node.generators):
             if number:
-                generator.iter = self.iterated(self.visit(generator.iter), generator.target)
+                generator.iter = self.iterated(self.visit(generator.iter), node)
             generator.target = self.visit(generator.target)
             generator.ifs = [self.truth(each, self.visit(each)) for each in generator.ifs]
         if isinstance(node, ast.DictComp):

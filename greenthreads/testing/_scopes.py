@@ -79,6 +79,8 @@ class Scope:
 
     def is_shared(self, name: str) -> bool:
         """Whether reading a name here is an access that other threads' may conflict with."""
+        if name.startswith("@"):
+            return False  # a temporary, or pytest's own
         owner = self.owner(name)
         if owner.kind == "class":
             return False
@@ -86,14 +88,9 @@ class Scope:
             return _is_variable_global(owner, name)
         return name in owner.captured and owner.bound[name] != {"parameter"} and not owner.bound[name] <= _DEFINITIONS
 
-    def is_definition(self, name: str) -> bool:
-        """Whether a name is a function or class (or module) of the program, known for good."""
-        bound = self.owner(name).bound
-        return name in bound and bound[name] <= _DEFINITIONS
-
 
 def _is_variable_global(module: Scope, name: str) -> bool:
-    if name.startswith(("__", "@py")):
+    if name.startswith("__"):
         return False
     if name not in module.bound:
         return not hasattr(builtins, name)

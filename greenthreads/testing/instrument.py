@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Coverage", "Instrumentation", "LeftOut", "instrumented", "strip_frames"]
 
-# What runs the exploration can't be explored by it. Locks and queues of these announce what they do by `control.active`.
+# What runs the exploration can't be explored by it. Locks and queues announce what they do by `control.active`.
 _OURS: Final = ("greenthreads", "scheduler", "greenlet")
 _LIBRARIES: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STANDARD: Final = tuple(
@@ -97,7 +97,8 @@ class Instrumentation:
         self._modules: dict[str, str] = {}
         self._left_out: dict[str, str] = {}
         self._made_by_exec: dict[str, set[str]] = {}
-        self._exchanged: list[FunctionType] = []
+        self._changed: dict[str, set[str]] = {}
+        self._exchanged: list[tuple[FunctionType, CodeType]] = []
         self._finder = _Finder(self)
 
     @property
@@ -107,6 +108,8 @@ class Instrumentation:
         for name in sorted(self._modules):
             codes = self._codes[self._modules[name]]
             left_out += [LeftOut(f"{name}.{each}", "its code could not be exchanged") for each in codes.unfit]
+            changed = self._changed.get(self._modules[name], ())
+            left_out += [LeftOut(f"{name}.{each}", "its source has changed") for each in sorted(changed)]
             alone = sum(1 for code in blocks(codes.plain) if code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR))
             if alone:
                 left_out.append(LeftOut(f"{alone} async function{'s' * (alone > 1)} of {name}", "left alone"))
@@ -117,7 +120,7 @@ class Instrumentation:
 
     def __enter__(self) -> Instrumentation:
         if Instrumentation._active is not None:
-            raise RuntimeError("the program is instrumented already: leave one instrumentation before you enter another")
+            raise RuntimeError("the program is instrumented already: leave that instrumentation first")
         Instrumentation._active = self
         try:
             fresh()
@@ -214,19 +217,21 @@ class Instrumentation:
                     self._made_by_exec.setdefault(name, set()).add(function.__qualname__)
                 continue
             other = of.instrumented(code)
-            if other is not None:
+            if other is None:
+                self._changed.setdefault(code.co_filename, set()).add(function.__qualname__)
+            else:
                 function.__code__ = other
-                self._exchanged.append(function)
+                self._exchanged.append((function, code))
 
     def _exchange_back(self) -> None:
         """Give every function its plain code back, those that were made meanwhile included."""
         plain_of: dict[int, tuple[CodeType, CodeType]] = {}
         for codes in self._codes.values():
             plain_of.update(codes.plain_of)
-        for function in self._exchanged:
-            found = plain_of.get(id(function.__code__))
-            if found is not None:
-                function.__code__ = found[1]
+        for function, code in self._exchanged:
+            # Unless the program has given it yet another code.
+            if id(function.__code__) in plain_of:
+                function.__code__ = code
         self._exchanged.clear()
         if not plain_of:
             return
