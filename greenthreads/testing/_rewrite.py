@@ -61,6 +61,8 @@ _COMPARISONS: Final = {
 
 # Where an iterable refuses to be iterated: before 3.13 that is said of the whole loop.
 _ITER_AT_ITERABLE: Final = sys.version_info >= (3, 13)
+# From 3.13 on `not a < b` is one instruction, at the place of the `not`.
+_NOT_COMPARES: Final = sys.version_info >= (3, 13)
 
 _Node = TypeVar("_Node", bound=ast.AST)
 
@@ -467,6 +469,9 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         plain = node.operand
+        if _NOT_COMPARES and isinstance(node.op, ast.Not) and isinstance(plain, ast.Compare):
+            if len(plain.ops) == 1 and type(plain.ops[0]) in _COMPARISONS:
+                self.at(node, plain)
         node.operand = self.visit(plain)
         if isinstance(node.op, ast.Not):
             node.operand = self.truth(plain, node.operand)
