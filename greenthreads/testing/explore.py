@@ -246,7 +246,7 @@ def replay(fn: Callable[[], object], trace: str, **options: Any) -> None:
     `fn` can't follow it.
     """
     decisions = traces.decode(trace)
-    early = any(op == "timeout" for _path, op in decisions) or options.pop("timeouts", "due") == "early"
+    early = options.pop("timeouts", "due") == "early" or any(op == "timeout" for _path, op in decisions)
     with Session(fn, early=early, **options) as session:
         try:
             outcome = session.run(Replay(session.numbered(decisions)))

@@ -1,11 +1,13 @@
 """PCT: probabilistic concurrency testing (Burckhardt, Kothari, Musuvathi and Nagarakatte, ASPLOS 2010, section 3).
 
 Each thread gets a random priority, and the one with the highest runs. At d - 1 choice points, drawn from all of them
-with equal odds, the thread that is running falls below everybody else. So there are few switches, at random places.
+with equal odds, the thread that would run falls below everybody else, and another one goes on instead. So there are few
+switches, at random places. The threads that have fallen are in random order, too: who falls later need not be lower.
 
 A bug of depth d (one that d ordered pairs of steps bring about) in a program of n threads and k choice points is found
 by one execution with a probability of at least 1 / (n k^(d - 1)): theorem 9 there. k is not known beforehand; the
-most that earlier executions had stands for it.
+most that earlier executions had stands for it. (There k counts all steps; but where a single thread could go on there
+is nobody to fall behind.)
 
 A thread that yields says that it can't go on usefully: it falls below everybody else, too.
 """
@@ -36,27 +38,39 @@ class PCT(Strategy):
         self._most_points = 1
         self._points = 0
         self._priorities: dict[int, float] = {}
-        self._changes: set[int] = set()
+        # By choice point: how low the thread falls that would run there.
+        self._falls: dict[int, float] = {}
         self._lowest = 0.0
 
     def begin(self) -> bool:
         """See `Strategy`."""
         self._most_points = max(self._most_points, self._points)
         self._points = 0
+        # Priorities given at first are in [0, 1); those of threads that have fallen are -1, -2, …; those of threads
+        # that have yielded are lower still, the latest the lowest.
         self._priorities = {}
-        # Priorities given at first are in [0, 1); those that have fallen are below 0, the latest the lowest.
-        self._lowest = 0.0
-        changes = min(self._depth - 1, self._most_points)
-        self._changes = set(self._random.sample(range(1, self._most_points + 1), changes))
+        falls = min(self._depth - 1, self._most_points)
+        # The sample is in random order, so these are random priorities.
+        points = self._random.sample(range(1, self._most_points + 1), falls)
+        self._falls = {point: -1.0 - at for at, point in enumerate(points)}
+        self._lowest = -float(self._depth)
         return True
 
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
         """See `Strategy`."""
         self._points += 1
-        priorities = self._priorities
-        if running is not None and (self._points in self._changes or running.op == "yield"):
+        if running is not None and running.op == "yield":
             self._lowest -= 1.0
-            priorities[running.id] = self._lowest
+            self._priorities[running.id] = self._lowest
+        best = self._highest(choices)
+        fall = self._falls.get(self._points)
+        if fall is None:
+            return best
+        self._priorities[best.id] = fall
+        return self._highest(choices)
+
+    def _highest(self, choices: Sequence[Choice]) -> Choice:
+        priorities = self._priorities
         best = choices[0]
         highest = float("-inf")
         for choice in choices:

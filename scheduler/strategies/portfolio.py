@@ -52,6 +52,7 @@ class Portfolio(Strategy):
         self._executions[current] += 1
         self.current = current
         self.choose = current.choose  # type: ignore[method-assign]
+        self.wants_every_step = current.wants_every_step
         return True
 
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:

@@ -23,11 +23,14 @@ class POS(Strategy):
     """Random priorities of operations."""
 
     name = "pos"
+    # A step that is not chosen is one all the same: the thread's next operation draws anew, and so do those that it
+    # conflicts with.
+    wants_every_step = True
 
     def __init__(self, seed: int = 0) -> None:
         self._random = random.Random(seed).random
         # By thread: the operation that is pending, and its priority.
-        self._pending: dict[int, tuple[str, int, float]] = {}
+        self._pending: dict[int, tuple[str, float]] = {}
 
     def begin(self) -> bool:
         """See `Strategy`."""
@@ -35,16 +38,16 @@ class POS(Strategy):
         return True
 
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
-        """See `Strategy`."""
+        """See `Strategy`. Here there may be a single choice."""
         pending = self._pending
         best = choices[0]
         highest = -1.0
         for choice in choices:
             known = pending.get(choice.id)
-            if known is None or known[0] != choice.op or known[1] != id(choice.obj):
-                known = pending[choice.id] = (choice.op, id(choice.obj), self._random())
-            if known[2] > highest:
-                best, highest = choice, known[2]
+            if known is None or known[0] != choice.op:
+                known = pending[choice.id] = (choice.op, self._random())
+            if known[1] > highest:
+                best, highest = choice, known[1]
         del pending[best.id]
         for choice in choices:
             if choice is not best and choice.id in pending and conflict(choice, best):

@@ -4,9 +4,10 @@ A random walk is not uniform over interleavings: two threads of 1 and 100 steps 
 at each step makes the short one come first or second nearly always. If the number of steps that each thread has left is
 known, choosing a thread with odds in proportion to it makes every interleaving as likely as any other.
 
-Of all steps few matter. An execution looks at the operations of some kinds only, drawn at random (*interesting* ones),
-and makes the interleaving of these uniform: the thread that is to do the next of them is drawn beforehand, in
-proportion to what each has left; the others may run up to such an operation of theirs, but not past it.
+Of all steps few matter. An execution looks at the operations of some kinds only (*interesting* ones), and makes the
+interleaving of these uniform: the thread that is to do the next of them is drawn beforehand, in proportion to what each
+has left; the others may run up to such an operation of theirs, but not past it. The paper leaves open which are
+interesting. Here the kinds are drawn at random for each execution, unless the caller names them.
 
 The numbers come from earlier executions; those of a thread not yet started belong to the main one, which stands for
 whoever starts it.
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 from scheduler.strategy import Choice, Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 __all__ = ["SURW"]
 
@@ -32,8 +33,11 @@ class SURW(Strategy):
     """A random walk that is uniform over the interleavings of what is interesting."""
 
     name = "surw"
+    # What each thread has left is counted down also where there was no choice.
+    wants_every_step = True
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, kinds: Collection[str] | None = None) -> None:
+        self._kinds = kinds
         self._random = random.Random(seed)
         # By kind of operation: how many of them each thread has done in the execution that had most of them.
         self._known: dict[str, Counter[int]] = {}
@@ -45,19 +49,21 @@ class SURW(Strategy):
     def begin(self) -> bool:
         """See `Strategy`."""
         kinds = sorted(self._known)
-        if kinds:
+        if self._kinds is not None:
+            self._interesting = frozenset(self._kinds)
+        elif kinds:
             # All of them every other time; else as many as a draw says, most often few.
             number = len(kinds) if self._random.random() < 0.5 else self._random.randint(1, len(kinds))
             self._interesting = frozenset(self._random.sample(kinds, number))
         self._left = Counter()
         for kind in self._interesting:
-            self._left.update(self._known[kind])
+            self._left.update(self._known.get(kind, Counter()))
         self._seen = {0}
         self._intended = None
         return True
 
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
-        """See `Strategy`."""
+        """See `Strategy`. Here there may be a single choice."""
         self._seen.update(choice.id for choice in choices)
         ids = {choice.id for choice in choices}
         if self._intended not in ids:

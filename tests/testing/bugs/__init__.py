@@ -1,0 +1,68 @@
+"""Programs with a bug, each with its repaired twin: what the harness must find, and what it must leave alone.
+
+A program is one function, `program(repaired)`, so that the repair stands beside the bug. It is ordinary code on
+`threading`: a race on plain memory has a `pause()` where a switch does the harm, for only operations on primitives are
+choice points here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["PAIRS", "Pair", "load", "pair", "pause", "together"]
+
+FAMILIES = ("waking", "signals", "locking", "sharing", "queues", "workers", "closing")
+
+
+class Pair(NamedTuple):
+    """A bug and its repair. `options` are for `explore`."""
+
+    name: str
+    family: str
+    program: Callable[[bool], None]
+    # The kind of failure that the bug leads to.
+    kind: str
+    # Whether the repaired program is small enough to see all of it.
+    small: bool
+    options: dict[str, Any]
+
+
+PAIRS: list[Pair] = []
+
+
+def pair(kind: str, small: bool = False, **options: Any) -> Callable[[Callable[[bool], None]], Callable[[bool], None]]:
+    """Enter a program into the table."""
+
+    def enter(program: Callable[[bool], None]) -> Callable[[bool], None]:
+        family = program.__module__.rpartition(".")[2]
+        PAIRS.append(Pair(program.__name__, family, program, kind, small, options))
+        return program
+
+    return enter
+
+
+def load() -> list[Pair]:
+    """All of them, family by family."""
+    for family in FAMILIES:
+        importlib.import_module(f"bugs.{family}")
+    return PAIRS
+
+
+def together(*bodies: Callable[[], object]) -> None:
+    """Run each in a thread of its own, and wait for all."""
+    threads = [threading.Thread(target=body) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def pause() -> None:
+    """Where another thread may come in between."""
+    time.sleep(0)
