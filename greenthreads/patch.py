@@ -63,6 +63,7 @@ _get_ident = _standard_thread.get_ident
 # The standard types of locks. Kept here, since the names are what is replaced.
 _LOCK = type(_standard_thread.allocate_lock())
 _RLOCK = _standard_thread.RLock
+_LOCK_TYPES = frozenset((_LOCK, _RLOCK))
 
 
 # ---- What is replaced by what ----------------------------------------------------------------------------------------
@@ -337,7 +338,11 @@ class _Patch:
         self.set(thread, "standard_are_ours", True)
 
     def _names_bound_before(self) -> None:
+        known = self._new_for.keys()
         for module in _other_modules():
+            # Looked through in C first: few modules have any, and an exploration does this each time.
+            if known.isdisjoint(map(id, list(vars(module).values()))):
+                continue
             for name, value in list(vars(module).items()):
                 found = self._new_for.get(id(value))
                 if found is not None and found[0] is value:
@@ -372,7 +377,10 @@ class _Patch:
         return late
 
     def _locks_of(self, owner: Any) -> list[str]:
-        namespace, left = vars(owner), []
+        namespace: dict[str, Any] = vars(owner)
+        left: list[str] = []
+        if _LOCK_TYPES.isdisjoint(map(type, list(namespace.values()))):
+            return left
         for name in [name for name, value in namespace.items() if type(value) in (_LOCK, _RLOCK)]:
             # One reference is the namespace's, one the argument's.
             if sys.getrefcount(namespace[name]) > 2 or _is_held(namespace[name]):

@@ -1,0 +1,52 @@
+"""The benchmarks of exploration and of the seam measure what they say: each runs here, very small."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import greenthreads
+from benchmarks import exploring, seam
+from greenthreads.testing import explore
+
+
+def test_the_programs_are_what_they_are_called() -> None:
+    found = explore(exploring.program(*exploring.DINNER))
+    assert found.failure is not None
+    assert found.failure.kind == "deadlock"
+    for what in (exploring.INCREMENTS, exploring.LOCKED, exploring.ORDERLY):
+        assert explore(exploring.program(*what), max_executions=50).failure is None
+
+
+def test_we_run_as_many_executions_as_asked_for() -> None:
+    measured = exploring.ours("random")(exploring.INCREMENTS, 20)
+    assert measured.executions == 20
+    assert measured.cpu > 0
+
+
+def test_the_table_of_the_philosophers(capsys: pytest.CaptureFixture[str]) -> None:
+    exploring.dinner(1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[2:]] == [
+        "deadlock found (auto)",
+        "found, repeated, shrunk and explained",
+        *(f"all schedules of at most {bound} preemptions (dfs)" for bound in (0, 1, 2)),
+    ]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="it reads /proc")
+def test_a_long_run_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    exploring.memory(160)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["executions", "resident", "MB", "threads"]
+    assert "160 executions" in lines[-2]
+    assert lines[-1].startswith("afterwards: ")
+
+
+def test_the_copies_without_the_seam_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(seam, "ROUNDS", 2)
+    monkeypatch.setattr(seam, "OPERATIONS", 3)
+    greenthreads.run_scheduler(seam.measure)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + len(seam.CASES)
