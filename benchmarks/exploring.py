@@ -3,7 +3,7 @@
     python benchmarks/exploring.py                 # the table; peers that are not installed are left out
     python benchmarks/exploring.py --memory 1000000
 
-The peers, frontrun and interleave-test, need Python 3.12: `pip install -e '.[bench-testing]'`. Each contestant runs the
+The peers need Python 3.12: `pip install frontrun interleave-test`. Each contestant runs the
 same program, in rounds taken in turn, in one process; the table has medians. Seconds are of CPU time, of all threads,
 for other work on the machine distorts the rest; `wall` is beside it, since the peers also wait for their handovers.
 
