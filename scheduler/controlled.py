@@ -468,7 +468,8 @@ class ControlledScheduler(Scheduler):
     def _note_answer(self, me: ControlledTask, question: Question) -> None:
         if not question.is_again:
             self.changes += 1
-        me.asked[question.key] = question._replace(when=self.changes)
+        question.when = self.changes
+        me.asked[question.key] = question
 
     def note_patience(self, me: ControlledTask, obj: object) -> None:
         """A timed wait begins that may end early. In a loop, that often only if the others run as well."""
@@ -608,7 +609,8 @@ class ControlledScheduler(Scheduler):
         task.expire()
         patience = task.patience
         if patience is not None:
-            task.asked[patience.key] = patience._replace(when=len(self.trace))
+            patience.when = len(self.trace)
+            task.asked[patience.key] = patience
         return task
 
     def _observe(self, task: ControlledTask, op: str) -> None:

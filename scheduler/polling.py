@@ -21,7 +21,7 @@ else can be done. Python programs yield where they mean no such thing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from scheduler.deadlock import is_ours
 
@@ -37,18 +37,22 @@ _Stack = tuple[tuple[Any, ...], ...]
 _PLAIN = frozenset((bool, bytes, float, int, str, type(None)))
 
 
-class Question(NamedTuple):
-    """What a thread asks: where, about what (kept, so that its id stays its own), with what in its variables.
+class Question:
+    """What a thread asks: where, about what, with what in its variables.
 
     The variables are recorded from the second time on that the same is asked at a place: most places ask once.
     """
 
-    key: _Key
-    obj: object
-    stack: _Stack | None
-    # Whether that is just what it asked last, at this place, and which moment that was.
-    is_again: bool
-    when: int
+    __slots__ = ("is_again", "kept", "key", "stack", "when")
+
+    def __init__(self, key: _Key, kept: object, stack: _Stack | None, is_again: bool, when: int) -> None:
+        self.key = key
+        # What the key has the ids of: they stay theirs.
+        self.kept = kept
+        self.stack = stack
+        # Whether that is just what it asked last, at this place, and which moment that was.
+        self.is_again = is_again
+        self.when = when
 
 
 class _Same:
@@ -67,22 +71,36 @@ class _Same:
 
 def ask(asked: dict[_Key, Question], op: str, obj: object, part: object, frame: FrameType | None) -> Question:
     """The question that a thread asks, which has `asked` others before. `frame` is the innermost of its frames."""
-    while frame is not None and is_ours(frame.f_code):
+    while frame is not None and _is_ours(frame):
         frame = frame.f_back
     if frame is None:
         return Question((op, id(obj), part), obj, None, False, -1)
-    key = (op, id(obj), part, frame.f_code, frame.f_lasti)
+    code = frame.f_code
+    # By identity: the hash of a code object is that of all its parts.
+    key = (op, id(obj), part, id(code), frame.f_lasti)
     before = asked.get(key)
     if before is None:
-        return Question(key, obj, None, False, -1)
+        return Question(key, (obj, code), None, False, -1)
     stack = _stack_of(frame)
-    return Question(key, obj, stack, before.stack == stack, before.when)
+    return Question(key, before.kept, stack, before.stack == stack, before.when)
+
+
+# By file: what `is_ours` has said.
+_ours: dict[str, bool] = {}
+
+
+def _is_ours(frame: FrameType) -> bool:
+    code = frame.f_code
+    known = _ours.get(code.co_filename)
+    if known is None:
+        known = _ours[code.co_filename] = is_ours(code)
+    return known
 
 
 def _stack_of(frame: FrameType | None) -> _Stack:
     stack = []
     while frame is not None:
-        if not is_ours(frame.f_code):
+        if not _is_ours(frame):
             values = [v if type(v) in _PLAIN else _Same(v) for v in frame.f_locals.values()]
             stack.append((frame.f_code, frame.f_lasti, *values))
         frame = frame.f_back
