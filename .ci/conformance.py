@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import fnmatch
 import importlib.util
 import json
 import os
@@ -211,11 +212,14 @@ def _outcomes(suite: str, name: str, methods: list[str], seconds: float) -> dict
     return found
 
 
-def expected() -> dict[str, str]:
-    """The tests that may fail on this Python, with the reasons: the rows of the page's table of exceptions."""
+def expected(test: str) -> str | None:
+    """Why a test may fail on this Python: the reason in the page's table of exceptions, if it stands there."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    rows = re.findall(r"^\| `(test_[\w.]+)` \| ([^|]+) \| ([^|]+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    return {test: reason.strip() for test, pythons, reason in rows if pythons.strip() == "all" or version in pythons}
+    rows = re.findall(r"^\| `(test_[\w.*]+)` \| ([^|]+) \| ([^|]+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    for pattern, pythons, reason in rows:
+        if fnmatch.fnmatchcase(test, pattern) and (pythons.strip() == "all" or version in pythons):
+            return str(reason.strip())
+    return None
 
 
 def main() -> int:
@@ -233,7 +237,6 @@ def main() -> int:
         return 0
 
     results: dict[str, tuple[str, str]] = {}
-    excepted = expected()
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         futures = {}
         for suite in options.suites:
@@ -243,7 +246,7 @@ def main() -> int:
                 return 1
             for name, methods in json.loads(process.stdout).items():
                 # Those that may fail are apart: they may as well hang, and the others should not be kept waiting.
-                known = [method for method in methods if f"{name}.{method}" in excepted]
+                known = [method for method in methods if expected(f"{name}.{method}") is not None]
                 for method in known:
                     futures[pool.submit(_outcomes, suite, name, [method], options.timeout / 4)] = name
                 others = [method for method in methods if method not in known]
@@ -259,7 +262,7 @@ def report(results: dict[str, tuple[str, str]], verbose: bool) -> int:
     """Print the figure and what is not as the page has it; the exit status."""
     passed = {test for test, (outcome, _) in results.items() if outcome == PASSED}
     failed = {test for test, (outcome, _) in results.items() if outcome in (FAILED, HUNG)}
-    known = {test: reason for test, reason in expected().items() if test in results}
+    known = {test: reason for test in results if (reason := expected(test)) is not None}
     for test in sorted(failed):
         outcome, reason = results[test]
         if test in known and not verbose:

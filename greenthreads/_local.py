@@ -2,7 +2,7 @@
 
 A `local` is a dict from tasks to namespaces, under the skin: that makes the read of an attribute
 
-    dict.__getitem__(self, current().task)[name]
+    self[current().task][name]
 
 which is as little as it can be in Python, 2 to 3 times the standard one's C. Kept in a slot of an ordinary object, the
 same dict costs a third more: with `__getattribute__` overridden, reading a slot is a call. Kept in the task, it would
@@ -18,14 +18,11 @@ from __future__ import annotations
 
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from scheduler.continuation import current
 from scheduler.kernel import current_task
-from scheduler.task import UserTask
-
-if TYPE_CHECKING:
-    from scheduler.task import Task
+from scheduler.task import Task, UserTask
 
 __all__ = ["local"]
 
@@ -64,7 +61,6 @@ class local(dict):  # type: ignore[type-arg]
     __iter__ = None  # type: ignore[assignment]
     __len__ = None  # type: ignore[assignment]
     __contains__ = None  # type: ignore[assignment]
-    __getitem__ = None  # type: ignore[assignment]
     __setitem__ = None  # type: ignore[assignment]
     __delitem__ = None  # type: ignore[assignment]
     __reversed__ = None  # type: ignore[assignment]
@@ -72,12 +68,17 @@ class local(dict):  # type: ignore[type-arg]
     __ror__ = None  # type: ignore[assignment]
     __ior__ = None  # type: ignore[assignment]
 
+    def __missing__(self, key: object) -> Any:
+        if isinstance(key, Task):
+            raise KeyError(key)
+        raise TypeError(f"{type(self).__name__!r} object is not subscriptable")
+
     def __bool__(self) -> bool:
         return True
 
     def __getattribute__(self, name: str) -> Any:
         try:
-            return _namespace_of(self, current().task)[name]
+            return self[current().task][name]
         except (KeyError, AttributeError):
             return _from_elsewhere(self, name)
 

@@ -133,7 +133,10 @@ class RWLock:
         """Hand the lock to whom it is due. Under the guard."""
         waiters = self._waiters
         while self._writer is None:
-            oldest = next(iter(waiters), None)
+            try:
+                oldest = next(iter(waiters), None)
+            except RuntimeError:
+                continue  # Somebody left, by a deadline or an interrupt, between the two calls.
             if oldest is None or (oldest.value is _WRITE and self._readers):
                 return
             wants = oldest.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -92,6 +93,31 @@ def test_when_a_writer_gives_up_the_readers_behind_it_need_wait_no_longer(leaves
     Scheduler(clock=clock).run(main)
     assert record == ([False, 5.0] if leaves == "timeout" else ["interrupted", 4.0])
     assert (lock._readers, lock._writer, len(lock._waiters)) == (0, None, 0)
+
+
+def test_who_gives_it_up_looks_again_when_somebody_leaves_as_it_looks(pair: Any, until: Any) -> None:
+    """A deadline or an interrupt takes its thread out of the queue at any moment."""
+
+    class Queue(OrderedDict[Any, None]):
+        looks = 0
+
+        def __iter__(self) -> Any:
+            self.looks += 1
+            if self.looks == 1:
+                raise RuntimeError("OrderedDict mutated during iteration")
+            return super().__iter__()
+
+    lock, record = RWLock(), []
+    lock._waiters = Queue()
+
+    def main() -> None:
+        with lock.write():
+            thread = pair.start(lambda: record.append(lock.acquire_write()))
+            until(lambda: len(lock._waiters) == 1)
+        thread.join()
+
+    pair.run(main)
+    assert (record, lock._waiters.looks) == ([True], 2)
 
 
 def test_what_a_scope_takes_it_gives_back(kind: Kind) -> None:
