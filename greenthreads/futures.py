@@ -37,6 +37,9 @@ from greenthreads._event import Event
 from greenthreads._lock import Lock
 from greenthreads._semaphore import Semaphore
 from greenthreads.queue import Empty, SimpleQueue
+from scheduler.kernel import current_task
+from scheduler.loop import yield_now
+from scheduler.task import UserTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -197,6 +200,8 @@ def _work(
             if executor is not None:
                 executor._initializer_failed()
             return
+    # A call may submit the next one, and that one the next: others should run in between.
+    gives_way = isinstance(current_task(), UserTask)
     while True:
         try:
             item = queue.get_nowait()
@@ -209,6 +214,8 @@ def _work(
         if item is not None:
             item.run()
             del item
+            if gives_way:
+                yield_now()
             continue
         executor = executor_of()
         if executor is None or executor._shutdown or _standard_thread._shutdown:

@@ -220,6 +220,25 @@ def test_an_executor_that_nobody_has_any_more_ends_its_workers(kind: Kind, until
     assert threading.active_count() >= 1
 
 
+def test_a_worker_that_never_runs_out_of_work_lets_others_run(kind: Kind) -> None:
+    stop, record = Event(), []
+
+    def work(executor: Any) -> None:
+        if not stop.is_set():
+            executor.submit(work, executor)
+
+    def main() -> None:
+        with ThreadPoolExecutor(1, kind=kind) as executor:
+            executor.submit(work, executor)
+            for number in range(3):
+                yield_now()
+                record.append(number)
+            stop.set()
+
+    run_scheduler(main)
+    assert record == [0, 1, 2]
+
+
 def test_a_result_is_not_kept_by_the_worker(kind: Kind, until: Any) -> None:
     class Thing:
         pass
