@@ -214,7 +214,7 @@ def _work(
         if item is not None:
             item.run()
             del item
-            if gives_way:
+            if gives_way and not queue.empty():
                 yield_now()
             continue
         executor = executor_of()
