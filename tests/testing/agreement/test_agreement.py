@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from agreement.execution import run_all
 from agreement.interpreter import TooManyStates, outcomes, schedules
 from agreement.programs import Program, programs
-from scheduler.strategies import by_name
+from scheduler.strategies import BY_NAME, by_name
 
 # Those that know when they have seen everything.
-EXHAUSTIVE = ("dfs",)
+EXHAUSTIVE = tuple(name for name in ("dfs", "dpor") if name in BY_NAME)
 # More executions than this, and a program is not small.
 MOST = 200
 
