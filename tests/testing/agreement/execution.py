@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import greenthreads
 from greenthreads import queue
 from greenthreads.testing._session import Session
+from scheduler import control
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +30,32 @@ _MAKE: dict[str, Callable[[int], Any]] = {
 }
 
 
+class Variable:
+    """Shared memory that says when it is touched, if anybody wants to know, as instrumented code does."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    @property
+    def value(self) -> int:
+        """The value, read by the program."""
+        if control.access is not None:
+            control.access(self, (("value", False),))
+        return self._value
+
+    @value.setter
+    def value(self, value: int) -> None:
+        if control.access is not None:
+            control.access(self, (("value", True),))
+        self._value = value
+
+
 def body_of(program: Program, report: Callable[[tuple[Any, ...]], object]) -> Callable[[], None]:
     """A function that does what the program says; `report` gets the outcome, if there is one."""
 
     def main() -> None:
         objects = [_MAKE[kind](argument) for kind, argument in program.objects]
-        variables = [0] * program.variables
+        variables = [Variable() for _ in range(program.variables)]
         logs: list[list[Any]] = [[] for _ in program.threads]
         threads: list[greenthreads.Thread] = []
 
@@ -42,10 +63,10 @@ def body_of(program: Program, report: Callable[[tuple[Any, ...]], object]) -> Ca
             register = 0
             for name, target, argument in ops:
                 if name == "load":
-                    register = variables[target]
+                    register = variables[target].value
                     log.append(register)
                 elif name == "store":
-                    variables[target] = register + 1
+                    variables[target].value = register + 1
                 elif name == "yield":
                     greenthreads.yield_now()
                 elif name == "sleep":
@@ -65,7 +86,7 @@ def body_of(program: Program, report: Callable[[tuple[Any, ...]], object]) -> Ca
             thread.start()
         for thread in threads:
             thread.join()
-        report(("done", tuple(variables), tuple(map(tuple, logs))))
+        report(("done", tuple(variable._value for variable in variables), tuple(map(tuple, logs))))
 
     return main
 
@@ -109,23 +130,33 @@ class Seen:
         self.fairness_used = False
 
 
-def run_all(program: Program, strategy: Strategy, early: bool = False, most: int = 20_000) -> Seen:
-    """Run every execution that `strategy` has, also after one has failed; at most `most`."""
+def run_all(
+    program: Program, strategy: Strategy, early: bool = False, most: int = 20_000, memory: bool = False
+) -> Seen:
+    """Run every execution that `strategy` has, also after one has failed; at most `most`.
+
+    With `memory` each access to a variable is a step.
+    """
     seen = Seen()
     reported: list[tuple[Any, ...]] = []
     with Session(body_of(program, reported.append), early=early, max_steps=2000) as session:
-        while len(seen.schedules) < most and strategy.begin():
-            reported.clear()
-            failed = session.run(strategy)
-            if failed is None:
-                assert len(reported) == 1, reported
-                seen.outcomes.add(reported[0])
-            elif failed.kind == "deadlock":
-                seen.outcomes.add(("deadlock",))
-            else:
-                seen.outcomes.add((failed.kind, type(failed.exception).__name__))
-            scheduler = session.scheduler
-            seen.schedules.append((tuple(scheduler.trace), len(scheduler.preemptions)))
+        if memory:
+            control.access = session.scheduler.access  # type: ignore[attr-defined,unused-ignore]
+        try:
+            while len(seen.schedules) < most and strategy.begin():
+                reported.clear()
+                failed = session.run(strategy)
+                if failed is None:
+                    # Nothing, if the strategy has seen on the way that this leads nowhere new.
+                    seen.outcomes.update(reported)
+                elif failed.kind == "deadlock":
+                    seen.outcomes.add(("deadlock",))
+                else:
+                    seen.outcomes.add((failed.kind, type(failed.exception).__name__))
+                scheduler = session.scheduler
+                seen.schedules.append((tuple(scheduler.trace), len(scheduler.preemptions)))
+        finally:
+            control.access = None
         seen.fairness_used = session.scheduler.fairness_used
     seen.exhausted = strategy.exhausted
     return seen

@@ -4,9 +4,10 @@ Written against the documentation of `threading` and `queue`, and on purpose in 
 threads, no scheduler, no strategy. A state is a tuple; a step makes another one of it; all of them are visited.
 
 Its assumptions are those that an exploration states. A step is an operation on a primitive with the plain code after
-it. Of all threads that could go on any may be next: whom a release lets through is not determined, and only `notify`
-wakes the oldest (it says so). Time passes only when nothing else can happen, and then to the next deadline; a wait that
-is due may end at any moment from then on. With `early` a timed wait may end at any moment.
+it; with `memory` each access to a variable is a step as well. Of all threads that could go on any may be next: whom a
+release lets through is not determined, and only `notify` wakes the oldest (it says so). Time passes only when nothing
+else can happen, and then to the next deadline; a wait that is due may end at any moment from then on. With `early` a
+timed wait may end at any moment.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class Thread:
 class State:
     """Everything: threads, objects, variables, the time."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, memory: bool = False) -> None:
+        self.memory = memory
         self.code: tuple[tuple[Op, ...], ...] = (program.main(), *program.threads)
         self.kinds = [kind for kind, _ in program.objects]
         self.arguments = [argument for _, argument in program.objects]
@@ -74,6 +76,7 @@ class State:
         """Another one like it."""
         other = State.__new__(State)
         other.code, other.kinds, other.arguments, other.now = self.code, self.kinds, self.arguments, self.now
+        other.memory = self.memory
         other.objects, other.variables = list(self.objects), list(self.variables)
         other.threads = [thread.copy() for thread in self.threads]
         return other
@@ -93,7 +96,7 @@ class State:
         thread = self.threads[n]
         if thread.phase == "op":
             name = self.op(n).name
-            return "notify" if name == "notify_all" else name
+            return {"notify_all": "notify", "load": "read", "store": "write"}.get(name, name)
         return {"parked": "resume", "retake": "acquire"}.get(thread.phase, thread.phase)
 
     def is_blocked(self, n: int) -> bool:
@@ -208,7 +211,10 @@ class State:
             if op.name == "start":
                 self.threads[op.target].phase = "begin"
                 self.go_on(n)
-            elif op.name in ("yield", "sleep") or op.name == "join":
+            elif op.name in ("yield", "sleep", "join"):
+                self.go_on(n)
+            elif op.name in ("load", "store"):
+                self.access(n, op)
                 self.go_on(n)
             else:
                 kind = self.kinds[op.target]
@@ -243,16 +249,20 @@ class State:
         thread.saved = None
         self.announce(n)
 
+    def access(self, n: int, op: Op) -> None:
+        """Read or write a variable."""
+        thread = self.threads[n]
+        if op.name == "load":
+            thread.register = self.variables[op.target]
+            thread.log += (thread.register,)
+        else:
+            self.variables[op.target] = thread.register + 1
+
     def announce(self, n: int) -> None:
         """Do what is no operation on a primitive, up to one that is."""
         thread, code = self.threads[n], self.code[n]
-        while thread.at < len(code) and code[thread.at].name in ("load", "store"):
-            op = code[thread.at]
-            if op.name == "load":
-                thread.register = self.variables[op.target]
-                thread.log += (thread.register,)
-            else:
-                self.variables[op.target] = thread.register + 1
+        while not self.memory and thread.at < len(code) and code[thread.at].name in ("load", "store"):
+            self.access(n, code[thread.at])
             thread.at += 1
         if thread.at == len(code):
             thread.phase = "end"
@@ -443,11 +453,11 @@ def _ending(state: State) -> tuple[Any, ...]:
     return ("deadlock",)
 
 
-def outcomes(program: Program, early: bool = False) -> set[tuple[Any, ...]]:
+def outcomes(program: Program, early: bool = False, memory: bool = False) -> set[tuple[Any, ...]]:
     """Every outcome that the program can have."""
     found = set()
     seen = set()
-    to_visit = [State(program)]
+    to_visit = [State(program, memory)]
     while to_visit:
         state = to_visit.pop()
         choices = state.choices(early)
