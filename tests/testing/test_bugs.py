@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PAIRS = load()
 # The options of `explore` that say how an execution runs.
-HOW = ("timeouts", "max_steps", "check_locks", "check_joined")
+HOW = ("memory", "timeouts", "max_steps", "check_locks", "check_joined")
 
 
 def test_there_are_many_and_of_all_kinds() -> None:
@@ -40,6 +40,7 @@ def test_the_bug_is_found_and_replayed_a_hundred_times(pair: Pair) -> None:
     how = {name: value for name, value in pair.options.items() if name in HOW}
     with pytest.raises(type(failure.exception)):
         replay(broken, failure.trace, **how)
+    how.pop("memory", None)
     how["early"] = how.pop("timeouts", "due") == "early"
     with Session(broken, **how) as session:
         decisions = session.numbered(traces.decode(failure.trace))

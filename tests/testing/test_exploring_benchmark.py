@@ -12,11 +12,11 @@ from greenthreads.testing import explore
 
 
 def test_the_programs_are_what_they_are_called() -> None:
-    found = explore(exploring.program(*exploring.DINNER))
+    found = explore(exploring.program(*exploring.DINNER), **exploring.at_operations_only())
     assert found.failure is not None
     assert found.failure.kind == "deadlock"
     for what in (exploring.INCREMENTS, exploring.LOCKED, exploring.ORDERLY):
-        assert explore(exploring.program(*what), max_executions=50).failure is None
+        assert explore(exploring.program(*what), max_executions=50, **exploring.at_operations_only()).failure is None
 
 
 def test_we_run_as_many_executions_as_asked_for() -> None:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+from bugs import OPERATIONS_ONLY
 
 from greenthreads.testing import explore
 from greenthreads.testing._session import Session
@@ -111,7 +112,15 @@ def test_polling_hangs_no_search(poll: str, early: bool) -> None:
 
         together(wait, wait, work)
 
-    found = explore(main, strategy="dfs", timeouts="early" if early else "due", max_steps=300, max_executions=300)
+    timeouts = "early" if early else "due"
+    found = explore(
+        main,
+        strategy="dfs",
+        timeouts=timeouts,  # type: ignore[arg-type]
+        max_steps=300,
+        max_executions=300,
+        **OPERATIONS_ONLY,  # type: ignore[arg-type]
+    )
     assert found.failure is None, found.failure.report()
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bugs import OPERATIONS_ONLY
 
 from greenthreads.testing import explore
 from greenthreads.testing._session import Session
@@ -29,7 +30,14 @@ def together(*bodies: Callable[[], object]) -> None:
 
 def finds(program: Callable[[], object], strategy: Strategy, executions: int) -> int | None:
     """After how many executions `strategy` finds a failure; None if it does not in that many."""
-    found = explore(program, strategy=strategy, max_executions=executions, max_seconds=None, shrinking=False)
+    found = explore(
+        program,
+        strategy=strategy,
+        max_executions=executions,
+        max_seconds=None,
+        shrinking=False,
+        **OPERATIONS_ONLY,  # type: ignore[arg-type]
+    )
     return None if found.failure is None else found.executions
 
 
@@ -267,6 +275,6 @@ def test_shrinking_finds_the_fewest_preemptions() -> None:
         together(*(lambda first=first: take(first) for first in range(3)))  # type: ignore[misc]
 
     assert finds(ring, DepthFirst(0), 1000) is None
-    found = explore(ring)
+    found = explore(ring, **OPERATIONS_ONLY)  # type: ignore[arg-type]
     assert found.failure is not None
     assert found.failure.preemptions == 1

@@ -8,14 +8,20 @@ choice points here.
 from __future__ import annotations
 
 import importlib
+import inspect
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from greenthreads.testing import explore
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PAIRS", "Pair", "load", "pair", "pause", "together"]
+__all__ = ["OPERATIONS_ONLY", "PAIRS", "Pair", "load", "pair", "pause", "together"]
+
+# Choice points at operations on primitives only: accesses to memory are for programs that say so in their options.
+OPERATIONS_ONLY = {name: False for name in ("memory",) if name in inspect.signature(explore).parameters}
 
 FAMILIES = ("waking", "signals", "locking", "sharing", "queues", "workers", "closing")
 
@@ -41,7 +47,7 @@ def pair(kind: str, small: bool = False, **options: Any) -> Callable[[Callable[[
 
     def enter(program: Callable[[bool], None]) -> Callable[[bool], None]:
         family = program.__module__.rpartition(".")[2]
-        PAIRS.append(Pair(program.__name__, family, program, kind, small, options))
+        PAIRS.append(Pair(program.__name__, family, program, kind, small, {**OPERATIONS_ONLY, **options}))
         return program
 
     return enter
