@@ -164,11 +164,19 @@ class Thread(_standard.Thread):
         try:
             if trace.wanted:
                 trace.begin()
-            self.run()
+            target = self._target
+            if target is None or self._args != () or self._kwargs or getattr(self.run, "__func__", None) is not _run:
+                self.run()
+            else:
+                # `run`, written out: a frame less on the stack of most threads. See continuation.py.
+                self._target = None
+                target()
         except TaskExit:
             pass
         except BaseException as exc:
             self._failed(exc)
+        finally:
+            target = None
 
     def _fail(self, exc: BaseException) -> None:
         """End with `exc` in place of running."""
@@ -357,6 +365,9 @@ class Thread(_standard.Thread):
         # And where it finds that a thread of its own has ended.
         if self._task is None and self._ident is not None and _standard_stop is not None:
             _standard_stop(self)
+
+
+_run = Thread.run
 
 
 class _MainThread(Thread):

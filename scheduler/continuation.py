@@ -46,9 +46,17 @@ class Continuation(greenlet):
         self.scheduler = scheduler
 
     def _run_tasks(self) -> None:
+        # Of each frame below a switch greenlet takes note: with 10,000 threads, whose stacks are in no cache, a quarter
+        # of the switch's price. So the thread's function is called right here, and not by a method of its task.
         recycle = self.scheduler.recycle
         while self.task is not None:
-            self.task.run(self)
+            run = self.task.begin(self)
+            try:
+                self.task.result = run()
+            except BaseException as exc:
+                self.task.exception = exc
+            del run
+            self.task.finish()
             if self.gr_context is not None:
                 self.gr_context = None
             recycle(self)

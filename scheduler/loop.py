@@ -36,7 +36,7 @@ from scheduler.errors import Deadlock, SchedulerBug, SchedulerError, TaskExit
 from scheduler.kernel import KernelTask, current_task, here, longest_sleep
 from scheduler.poller import Poller
 from scheduler.signals import CtrlC
-from scheduler.task import GONE, Task, UserTask
+from scheduler.task import GONE, State, Task, UserTask
 from scheduler.timers import Timers
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Ending(Protocol):
 class RootTask(Task):
     """The root's place in the ready queue, and the `task` that its greenlet carries: no thread, it may not wait."""
 
-    __slots__ = ("continuation", "has_turn", "passes", "scheduler", "switch")
+    __slots__ = ("continuation", "has_turn", "misses_one", "passes", "scheduler", "switch")
 
     ready = None
 
@@ -82,6 +82,8 @@ class RootTask(Task):
         self.scheduler: Scheduler = scheduler
         self.continuation = continuation
         self.has_turn = True
+        # Whether a thread was taken out of the ready queue and then could not be switched to: see `yield_now`.
+        self.misses_one = False
         # How many turns to pass on before the next one is taken.
         self.passes = _MOST_PASSES
         self.switch = self._make_switch(scheduler.ready, continuation.switch)
@@ -375,6 +377,8 @@ class Scheduler:
 
     def _loop(self) -> None:
         while not self._ended():
+            if self._root.misses_one:
+                self._find_missing()
             if self._calls:
                 self._make_calls()
             if self.timers:
@@ -436,6 +440,19 @@ class Scheduler:
         elif self._passes < _MOST_PASSES:
             self._passes += 1
         root.passes = self._passes
+
+    def _find_missing(self) -> None:
+        """Make those ready again that were taken out of the ready queue by a thread that had no stack left to switch.
+
+        Whom another kernel thread has chosen to wake, and not yet put there, looks the same for a moment; that such a
+        moment meets with a stack overflow is not provided for.
+        """
+        self._root.misses_one = False
+        self.to_start = None
+        ready = set(self.ready)
+        for task in list(self.tasks):
+            if task not in ready and (task.continuation is None or task.state is State.READY):
+                self.ready.append(task)
 
     def start_anew(self) -> None:
         """Have the root start a continuation for `to_start`: nobody else may, see continuation.py."""
@@ -659,8 +676,24 @@ def yield_now() -> None:
     if ready is None:
         me.give_way()  # A kernel thread, or a task under another regime than the ring's.
         return
-    ready.append(me)
-    ready.popleft().switch()
+    try:
+        ready.append(me)
+        ready.popleft().switch()
+    except RecursionError:
+        # There was no stack left for the switch, which may be a few frames deep. So we go on; whom we took out of the
+        # queue is missing there now, and the root shall look for it. No calls: they would fail as well.
+        root = me.scheduler._root
+        place = 0
+        try:
+            while ready[place] is not me:
+                place += 1
+            del ready[place]
+            if root not in {*ready}:
+                ready += (root,)
+            root.has_turn, root.misses_one, root.passes = False, True, 0
+        except IndexError:
+            pass  # Thrown into us, by an interrupt: we had left.
+        raise
 
 
 def sleep(seconds: float) -> None:

@@ -311,19 +311,13 @@ class UserTask(Task):
             del self
             scheduler.start_anew()
 
-    def run(self, continuation: Continuation) -> None:
-        """Run the thread from its first line to its end, on `continuation`. Never raises."""
+    def begin(self, continuation: Continuation) -> Callable[[], object]:
+        """Begin to run, on `continuation`: it shall call what this returns, and `finish` after that."""
         self.continuation = continuation
         self.switch = continuation.switch
         if self.context is not None:
             continuation.set_context(self.context)
-        try:
-            if self.pending is not None:
-                self._raise_pending()
-            self.result = self.fn()  # type: ignore[misc]
-        except BaseException as exc:
-            self.exception = exc
-        self.finish()
+        return self.fn if self.pending is None else self._raise_pending  # type: ignore[return-value]
 
     # RUNNING -> DONE
 
@@ -361,11 +355,27 @@ class UserTask(Task):
         self.waiters = waiters
         self.wait = reason
         self.since = self.scheduler.turn
-        if observers.active:
-            observers.parked(self)
-        if deadline is not None:
-            self.timer = self.scheduler.timers.add(deadline, self)
-        self.ready.popleft().switch()
+        try:
+            if observers.active:
+                observers.parked(self)
+            if deadline is not None:
+                self.timer = self.scheduler.timers.add(deadline, self)
+            self.ready.popleft().switch()
+        except RecursionError:
+            # As in `yield_now`: there was no stack left for the switch, so we have not left. Or it is an interrupt,
+            # which has cleared `wait`.
+            if self.wait is None:
+                raise
+            ready, root, timer = self.ready, self.scheduler._root, self.timer
+            self.wait = self.timer = None
+            if timer is not None:
+                del self.scheduler.timers._waiting[timer]
+            if waiters is not None and self in waiters:
+                del waiters[self]
+            if root not in {*ready}:
+                ready += (root,)
+            root.has_turn, root.misses_one, root.passes = False, True, 0
+            raise
         self.wait = None
         if self.pending is not None:
             self.switch = self._throw_pending
@@ -416,7 +426,7 @@ class UserTask(Task):
             return
         self.pending = exc
         if self.continuation is None:
-            return  # NEW: raised by `run` in place of the first line
+            return  # NEW: raised in place of the first line
         if self.wait is None:
             # READY after a yield, or RUNNING: raised when the thread is next resumed, or at its next park.
             self.switch = self._throw_pending

@@ -40,8 +40,9 @@ class Timers:
     def add(self, deadline: float, who: Expiring) -> int:
         """Call `who.expire()` once `deadline` (absolute, on the scheduler's clock) has passed. Returns the handle."""
         self._next = number = self._next + 1
-        self._waiting[number] = who
+        # In this order: if there is no stack left for the call, nothing was done.
         heappush(self._heap, (deadline, number))
+        self._waiting[number] = who
         return number
 
     def cancel(self, number: int) -> bool:

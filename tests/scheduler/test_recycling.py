@@ -8,12 +8,12 @@ import functools
 import gc
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from scheduler import WaitQueue, current_task, run_scheduler, yield_now
+from scheduler import WaitQueue, current_task, run_scheduler, sleep, yield_now
 from scheduler.continuation import current
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -201,6 +201,86 @@ def test_a_switch_deep_in_a_recursion() -> None:
 
     run_scheduler(main)
     assert record == 3 * [0, 1, 2]
+
+
+@pytest.fixture
+def short_stack() -> Iterator[None]:
+    """A recursion limit that is reached soon."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(400)
+    yield
+    sys.setrecursionlimit(limit)
+
+
+@pytest.mark.parametrize("others", ["that run", "that begin", "that end"])
+@pytest.mark.parametrize(
+    "switch",
+    [
+        yield_now,
+        lambda: sleep(1e-9),
+        lambda: WaitQueue().park("in vain", 1e-9),
+        lambda: spawn(int).join(),
+    ],
+    ids=["yield", "sleep", "park", "join"],
+)
+def test_a_stack_that_ends_in_the_middle_of_a_switch_loses_nobody(
+    switch: Callable[[], object], others: str, short_stack: None
+) -> None:
+    """The switch is the deepest call, and so the one that has no room. How deep it is depends on who comes next."""
+    record: list[str] = []
+    over = False
+
+    def descend() -> None:
+        switch()
+        descend()
+
+    def overflow() -> None:
+        with pytest.raises(RecursionError):
+            descend()
+        record.append("overflow")
+
+    def another() -> None:
+        while not over and others != "that end":
+            if others == "that begin":
+                spawn(lambda: None)
+            yield_now()
+        record.append("another")
+
+    def main() -> None:
+        nonlocal over
+        start = [spawn(overflow), *(spawn(another) for _ in range(3)), spawn(overflow)]
+        start[0].join()
+        start[-1].join()
+        over = True
+        for _ in range(3):
+            yield_now()
+            sleep(1e-9)
+
+    run_scheduler(main)
+    assert sorted(record) == 3 * ["another"] + 2 * ["overflow"]
+
+
+def test_an_interrupt_may_be_a_recursion_error() -> None:
+    record: list[object] = []
+
+    def worker(wait: Callable[[], object]) -> None:
+        with pytest.raises(RecursionError, match="not of the stack"):
+            while True:
+                wait()
+        record.append("interrupted")
+
+    def main() -> None:
+        for wait in (yield_now, lambda: WaitQueue().park("in vain")):
+            task = spawn(functools.partial(worker, wait))
+            yield_now()
+            task.interrupt(RecursionError("not of the stack"))
+            task.join()
+        scheduler = current_task().scheduler
+        assert scheduler is not None
+        record.append((len(scheduler.tasks), len(scheduler.ready)))
+
+    run_scheduler(main)
+    assert record == ["interrupted", "interrupted", (1, 1)]
 
 
 def test_what_a_thread_held_goes_when_it_ends() -> None:
