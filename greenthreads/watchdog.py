@@ -15,13 +15,13 @@ from _thread import allocate_lock, get_ident, start_new_thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scheduler import deadlock, fork, observers
+from scheduler.continuation import Continuation
 from scheduler.task import UserTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from scheduler.continuation import Continuation
     from scheduler.loop import Scheduler
     from scheduler.task import Task
 
@@ -102,10 +102,10 @@ class _Watchdog:
 
 
 def _running_task(frame: FrameType | None) -> UserTask | None:
-    """Whose frames these are: somewhere out there is that of `UserTask.run`."""
+    """Whose frames these are: the outermost is its continuation's."""
     while frame is not None:
-        if frame.f_code is UserTask.run.__code__:
-            task = frame.f_locals.get("self")
+        if frame.f_code is Continuation._run_tasks.__code__:
+            task = getattr(frame.f_locals.get("self"), "task", None)
             return task if isinstance(task, UserTask) else None
         frame = frame.f_back
     return None
@@ -114,7 +114,7 @@ def _running_task(frame: FrameType | None) -> UserTask | None:
 def _stack(frame: FrameType | None) -> str:
     """The stack from the thread's first line on."""
     frames: list[Any] = []
-    while frame is not None and frame.f_code is not UserTask.run.__code__:
+    while frame is not None and frame.f_code is not Continuation._run_tasks.__code__:
         frames.append(frame)
         frame = frame.f_back
     summary = traceback.StackSummary.extract((each, each.f_lineno) for each in reversed(frames))
