@@ -54,7 +54,9 @@ def test_a_parked_thread_says_what_it_waits_for_and_who_holds_it(
             thread = Thread(target=wait, name="waiter")
             thread.start()
             until(lambda: waits(thread))
-            return dump_threads()
+            text = dump_threads()
+        thread.join()
+        return text
 
     headline, frame = entry_of(in_main(main), "waiter")
     where = " on 'MainThread'" if kind == "user" else ""
