@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import crossing, events, keeping, locking, parking, queues, sleeping, spawning, yielding
+from benchmarks import crossing, events, keeping, locking, parking, queues, serving, sleeping, spawning, yielding
 
 __all__ = ["SCENARIOS"]
 
@@ -18,6 +18,7 @@ SCENARIOS = {
         *queues.SCENARIOS,
         *crossing.SCENARIOS,
         *keeping.SCENARIOS,
+        *serving.SCENARIOS,
         *parking.MILLION,
     )
 }

@@ -192,6 +192,12 @@ def _names_of_signal() -> dict[str, Any]:
     return {name: getattr(signal, name) for name in names if hasattr(signal, name)}
 
 
+def _names_of_psycopg() -> dict[str, Any]:
+    """`psycopg.waiting`, which by itself would choose a function in C that blocks."""
+    waiting = sys.modules["psycopg.waiting"]
+    return {"wait": waiting.wait_poll} if hasattr(waiting, "wait_poll") else {}
+
+
 def _names_of_builtins() -> dict[str, Any]:
     """`builtins`, where it is asked for."""
     from greenthreads import files
@@ -215,6 +221,7 @@ TABLE: dict[str, Callable[[], dict[str, Any]]] = {
     "os": _names_of_os,
     "subprocess": _names_of_subprocess,
     "signal": _names_of_signal,
+    "psycopg.waiting": _names_of_psycopg,
 }
 
 # What is imported before it is patched.

@@ -44,6 +44,12 @@ __all__ = ["READ", "WRITE", "Descriptor", "Poller", "block_for", "closing", "is_
 
 READ, WRITE = 1, 2
 
+# As they were when this module was imported: a program may put others in their place.
+_new_epoll: Any = getattr(select, "epoll", None)
+_new_kqueue: Any = getattr(select, "kqueue", None)
+_select = select.select
+_read, _write = os.read, os.write
+
 # Events at most from one call: more are reported by the next.
 _MOST_EVENTS = 1024
 # Seconds to sleep at the most: epoll counts milliseconds in 32 bits.
@@ -127,7 +133,7 @@ class _Epoll:
         HUNG = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
+        self._epoll = _new_epoll()
         # Edge-triggered, so it need not be read: every write is a change.
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, select.EPOLLIN | select.EPOLLET)
@@ -150,7 +156,7 @@ class _Epoll:
         return True
 
     def reports(self, timeout: float | None) -> list[_Report]:
-        return self._epoll.poll(timeout, _MOST_EVENTS)
+        return self._epoll.poll(timeout, _MOST_EVENTS)  # type: ignore[no-any-return]
 
     def ring(self) -> None:
         os.eventfd_write(self._bell, 1)
@@ -170,13 +176,13 @@ class _Pipe:
 
     def ring(self) -> None:
         try:
-            os.write(self._rings, b"!")
+            _write(self._rings, b"!")
         except BlockingIOError:
             pass  # Full: it rings already.
 
     def hear(self) -> None:
         try:
-            while os.read(self.listens, 4096):
+            while _read(self.listens, 4096):
                 pass
         except BlockingIOError:
             pass
@@ -192,7 +198,7 @@ class _Kqueue:
     READS, WRITES, HUNG = 1, 2, 4
 
     def __init__(self) -> None:
-        self._queue: Any = select.kqueue()  # type: ignore[attr-defined,unused-ignore]
+        self._queue = _new_kqueue()
         self._pipe = _Pipe()
         self.ring = self._pipe.ring
         self._change(self._pipe.listens, select.KQ_FILTER_READ, select.KQ_EV_ADD)  # type: ignore[attr-defined,unused-ignore]
@@ -249,7 +255,7 @@ class _Select:
 
     def add(self, fd: int) -> bool:
         os.fstat(fd)  # It complains where select might not: Linux leaves out numbers beyond its table.
-        select.select([fd], [], [], 0)
+        _select([fd], [], [], 0)
         return fd not in self._descriptors
 
     def report_again(self, fd: int) -> bool:
@@ -263,7 +269,7 @@ class _Select:
         read = [each.fd for each in everybody if each.readers]
         write = [each.fd for each in everybody if each.writers]
         try:
-            can_read, can_write, _ = select.select([self._pipe.listens, *read], write, [], timeout)
+            can_read, can_write, _ = _select([self._pipe.listens, *read], write, [], timeout)
         except (OSError, ValueError):
             # One of them was closed behind our back: whoever waits shall try, and be told.
             return [(fd, 7) for fd in {*read, *write} if not _is_open(fd)]
@@ -466,7 +472,7 @@ else:
 
     def _poll_one(fd: int, events: int, timeout: float) -> bool:
         read, write = ([fd], []) if events == READ else ([], [fd])
-        return any(select.select(read, write, write, timeout))
+        return any(_select(read, write, write, timeout))
 
 
 def is_ready(fd: int, events: int) -> bool:

@@ -20,6 +20,7 @@ import pytest
 
 import greenthreads.socket
 from greenthreads import patch, patched, run_scheduler
+from scheduler.poller import pollers
 
 MODULES = (os, select, selectors, signal, socket, ssl, subprocess)
 
@@ -85,6 +86,25 @@ def test_who_comes_too_late_is_named() -> None:
         # Or it would be named in other tests, too.
         module.__dict__.clear()
         gc.collect()
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="looks at the system's epoll")
+def test_a_scheduler_in_a_scope_polls_by_the_system_itself() -> None:
+    real = select.epoll
+
+    def main() -> object:
+        a, b = socket.socketpair()
+        with a, b:
+            b.sendall(b"x")
+            a.settimeout(0.001)
+            a.recv(1)
+            with pytest.raises(TimeoutError):
+                a.recv(1)
+        (poller,) = pollers
+        return type(poller._system._epoll)
+
+    with patched():
+        assert run_scheduler(main) is real
 
 
 def test_in_time_there_is_no_warning() -> None:
