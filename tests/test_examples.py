@@ -456,3 +456,37 @@ def test_a_meeting_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch, capsy
 )
 def test_hundred_thousand_refuses(argument: str, message: str, tmp_path: Path) -> None:
     assert f"argument N: {message}" in error_of("hundred_thousand.py", argument, cwd=tmp_path)
+
+
+# --- echo_load, crawler, chat --------------------------------------------------------------------
+
+
+def test_every_message_comes_back(tmp_path: Path) -> None:
+    output = output_of("echo_load.py", "--clients", 50, "--messages", 4, cwd=tmp_path)
+    assert output.startswith("50 clients, 200 messages of 100 bytes came back in ")
+
+
+@pytest.mark.parametrize("kind", ["user", "kernel"])
+def test_every_page_is_found(kind: str, tmp_path: Path) -> None:
+    crawler = str(EXAMPLES / "crawler.py")
+    command = [sys.executable, *(["-m", "greenthreads"] if kind == "user" else []), crawler]
+    result = subprocess.run(
+        [*command, "--pages", "60", "--workers", "20"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=240,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.match(rf"60 pages in [\d.]+ s by 20 {kind} threads\n", result.stdout)
+
+
+def test_everybody_sees_what_is_said(tmp_path: Path) -> None:
+    said = "* Cid has come | Ann: hello | Bob: good morning"
+    assert output_of("chat.py", "--demo", cwd=tmp_path).splitlines() == [
+        f"Ann has seen: * Ann has come | * Bob has come | {said} | * Cid has gone",
+        f"Bob has seen: * Bob has come | {said} | * Cid has gone",
+        f"Cid has seen: {said}",
+    ]
