@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenthreads import _local as _local_module
-from greenthreads import carriers
+from greenthreads import carriers, kernelpool
 from greenthreads._lock import Lock
 from greenthreads._rlock import RLock
 from greenthreads._time import TIMEOUT_MAX, deadline_after
@@ -174,8 +174,8 @@ def _type_of_hook_args() -> Any:
 
 
 def _count() -> int:
-    """How many threads of both kinds are alive, not counting main ones."""
-    count = _standard_count()
+    """How many threads of both kinds are alive, not counting main ones, nor our workers: nobody has started those."""
+    count = _standard_count() - kernelpool.worker_count()
     for scheduler in list(fork.running.values()):
         count += sum(not task.done and task is not scheduler.main for task in list(scheduler.tasks))
     return count

@@ -127,6 +127,11 @@ class _Worker:
 _pool = _Pool()
 
 
+def worker_count() -> int:
+    """How many kernel threads the pool has."""
+    return len(_pool.workers)
+
+
 def run_in_kernel_thread(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     """Call `fn(*args, **kwargs)` in a kernel thread of a pool; return what it returns, raise what it raises.
 

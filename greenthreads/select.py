@@ -114,13 +114,13 @@ def select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) 
     if _new_epoll is None:
         return run_in_kernel_thread(_select, rlist, wlist, xlist, timeout)
     try:
-        # Lists, so that they can be gone through twice.
-        lists = list(rlist), list(wlist), list(xlist)
+        # What can be gone through once only becomes a list.
+        lists = [each if isinstance(each, (list, tuple, set, dict)) else list(each) for each in (rlist, wlist, xlist)]
     except TypeError:
         return _select(rlist, wlist, xlist, 0)  # It says what is wrong.
 
     def ask() -> Any:
-        found = _select(*lists, 0)
+        found = _select(lists[0], lists[1], lists[2], 0)
         return found if any(found) else ()
 
     def descriptors() -> dict[int, int]:

@@ -50,13 +50,13 @@ if TYPE_CHECKING:
 _base = _socket.socket
 _recv, _recv_into, _send, _accept = _base.recv, _base.recv_into, _base.send, _base._accept  # type: ignore[attr-defined]
 _connect_ex, _settimeout = _base.connect_ex, _base.settimeout
-_getdefaulttimeout = _standard.getdefaulttimeout
 
 _WAITING = (errno.EINPROGRESS, errno.EINTR, errno.EALREADY)
 # What an accept fails with that may well succeed a little later.
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # How many calls in a row may find their socket ready before the thread gives way to others.
 _STREAK = 64
+_DONTWAIT: int = getattr(_standard, "MSG_DONTWAIT", 0)
 # The deadline of a call that has not waited yet.
 _UNSET = -1.0
 
@@ -83,7 +83,8 @@ class socket(_standard.socket):
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         super().__init__(family, type, proto, fileno)
-        self._timeout = _getdefaulttimeout()
+        # The default one, or 0 if `type` says so.
+        self._timeout = super().gettimeout()
         # Of the scheduler whose thread waited last.
         self._watch: Descriptor = _unwatched
         self._streak = _STREAK
@@ -123,15 +124,15 @@ class socket(_standard.socket):
         if isinstance(current_task(), UserTask):
             yield_now()
 
-    def _retry(self, side: int, call: Callable[..., Any], *args: Any) -> Any:
-        """Make a call of the system's until it need not wait."""
+    def _retry(self, side: int, call: Callable[..., Any], *args: Any, flags: int = 0) -> Any:
+        """Make a call of the system's until it need not wait; once only if its `flags` say so."""
         deadline: float | None = _UNSET
         while True:
             try:
                 result = call(self, *args)
                 break
             except BlockingIOError:
-                if self._timeout == 0.0:
+                if self._timeout == 0.0 or flags & _DONTWAIT:
                     raise
             # Out here, where no exception is being handled: it would be kept while the thread is parked.
             deadline = self._wait(side, deadline)
@@ -173,14 +174,14 @@ class socket(_standard.socket):
         """As the standard method. `b""` at the end."""
         record = self._watch
         deadline: float | None = _UNSET
-        if not record.readable and self._timeout != 0.0:
+        if not record.readable and self._timeout != 0.0 and not flags:
             deadline = self._wait(READ, deadline)
         while True:
             try:
                 data: bytes = _recv(self, bufsize, flags)
                 break
             except BlockingIOError:
-                if self._timeout == 0.0:
+                if self._timeout == 0.0 or flags & _DONTWAIT:
                     raise
             deadline = self._wait(READ, deadline)
         if 0 < len(data) < bufsize and self._stream and not flags:
@@ -193,14 +194,14 @@ class socket(_standard.socket):
     def recv_into(self, buffer: Any, nbytes: int | None = 0, flags: int = 0) -> int:
         """As the standard method."""
         deadline: float | None = _UNSET
-        if not self._watch.readable and self._timeout != 0.0:
+        if not self._watch.readable and self._timeout != 0.0 and not flags:
             deadline = self._wait(READ, deadline)
         while True:
             try:
                 count: int = _recv_into(self, buffer, nbytes or 0, flags)
                 break
             except BlockingIOError:
-                if self._timeout == 0.0:
+                if self._timeout == 0.0 or flags & _DONTWAIT:
                     raise
             deadline = self._wait(READ, deadline)
         if self._stream and not flags and 0 < count < (nbytes or memoryview(buffer).nbytes):
@@ -222,31 +223,31 @@ class socket(_standard.socket):
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """As the standard method."""
-        return self._retry(READ, _base.recvfrom, bufsize, flags)  # type: ignore[no-any-return]
+        return self._retry(READ, _base.recvfrom, bufsize, flags, flags=flags)  # type: ignore[no-any-return]
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As the standard method."""
-        return self._retry(READ, _base.recvfrom_into, buffer, nbytes, flags)  # type: ignore[no-any-return]
+        return self._retry(READ, _base.recvfrom_into, buffer, nbytes, flags, flags=flags)  # type: ignore[no-any-return]
 
     if hasattr(_base, "recvmsg"):
 
         def recvmsg(self, bufsize: int, *args: Any) -> tuple[bytes, list[Any], int, Any]:
             """As the standard method."""
-            return self._retry(READ, _base.recvmsg, bufsize, *args)  # type: ignore[no-any-return]
+            return self._retry(READ, _base.recvmsg, bufsize, *args, flags=_flags(args))  # type: ignore[no-any-return]
 
         def recvmsg_into(self, buffers: Any, *args: Any) -> tuple[int, list[Any], int, Any]:
             """As the standard method."""
-            return self._retry(READ, _base.recvmsg_into, buffers, *args)  # type: ignore[no-any-return]
+            return self._retry(READ, _base.recvmsg_into, buffers, *args, flags=_flags(args))  # type: ignore[no-any-return]
 
     # ---- Sending ---------------------------------------------------------------------------------------------------
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """As the standard method."""
-        return self._retry(WRITE, _send, data, flags)  # type: ignore[no-any-return]
+        return self._retry(WRITE, _send, data, flags, flags=flags)  # type: ignore[no-any-return]
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """As the standard method: the timeout is for all of the data."""
-        if self._timeout == 0.0:
+        if self._timeout == 0.0 or flags & _DONTWAIT:
             _base.sendall(self, data, flags)
             return
         try:
@@ -272,7 +273,7 @@ class socket(_standard.socket):
         """As the standard method."""
         if args:
             args = (*args[:-1], self._resolved(args[-1]))
-        return self._retry(WRITE, _base.sendto, data, *args)  # type: ignore[no-any-return]
+        return self._retry(WRITE, _base.sendto, data, *args, flags=args[0] if len(args) > 1 else 0)  # type: ignore[no-any-return]
 
     if hasattr(_base, "sendmsg"):
 
@@ -281,7 +282,7 @@ class socket(_standard.socket):
             # What can be gone through once only must be kept for the next try.
             if not isinstance(buffers, (list, tuple)):
                 buffers = list(buffers)
-            return self._retry(WRITE, _base.sendmsg, buffers, *args)  # type: ignore[no-any-return]
+            return self._retry(WRITE, _base.sendmsg, buffers, *args, flags=_flags(args))  # type: ignore[no-any-return]
 
     if hasattr(_base, "sendmsg_afalg"):
 
@@ -409,6 +410,11 @@ class socket(_standard.socket):
         if fd >= 0 and self._timeout is None:
             os.set_blocking(fd, True)
         return fd
+
+
+def _flags(args: tuple[Any, ...]) -> int:
+    """The flags among what follows the buffers: after the ancillary data."""
+    return args[1] if len(args) > 1 and isinstance(args[1], int) else 0
 
 
 _family_of = _base.family.__get__

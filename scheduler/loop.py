@@ -623,6 +623,8 @@ class Scheduler:
         self.forked = True
         self.orphaned = me is not self.main
         if isinstance(me, UserTask):
+            # It is the main thread now: the child lives as long as it does, daemon or not.
+            me.daemon = False
             self.ready.append(self._root)
 
 

@@ -91,6 +91,18 @@ def test_several_at_once(in_thread: InThread, pair: Any) -> None:
     assert in_thread(body) == ([a], [a, b], [])
 
 
+def test_a_list_may_change_while_it_is_asked(in_thread: InThread, pair: Any) -> None:
+    """The standard function takes what is left of it."""
+
+    class Shrinking:
+        def fileno(self) -> int:
+            things.pop()
+            return pair[0].fileno()  # type: ignore[no-any-return]
+
+    things: list[Any] = [Shrinking() for _ in range(10)]
+    assert len(in_thread(select.select, [], things, [], 0)[1]) == 5
+
+
 def test_a_file_on_a_disk_is_ready(in_thread: InThread, tmp_path: Any) -> None:
     with open(tmp_path / "file", "w+b") as file:
         assert in_thread(select.select, [file], [file], [], 10) == ([file], [file], [])

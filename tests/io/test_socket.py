@@ -38,12 +38,16 @@ def serve_echo(server: Any, kind: Kind) -> Thread:
                 connection.sendall(data)
 
     def accept() -> None:
+        threads = []
         while True:
             try:
                 connection, _address = server.accept()
             except OSError:
-                return
-            Thread(target=echo, args=(connection,), kind=kind).start()
+                break
+            threads.append(Thread(target=echo, args=(connection,), kind=kind))
+            threads[-1].start()
+        for each in threads:
+            each.join()
 
     thread = Thread(target=accept, kind=kind)
     thread.start()
@@ -291,6 +295,39 @@ def test_a_socket_that_shall_not_wait_does_not(in_thread: InThread) -> None:
                 a.sendall(bytes(10_000_000))
 
     in_thread(body)
+
+
+@pytest.mark.skipif(not hasattr(standard, "MSG_DONTWAIT"), reason="needs MSG_DONTWAIT")
+def test_a_call_that_shall_not_wait_does_not(in_thread: InThread) -> None:
+    def body() -> None:
+        a, b = socket.socketpair()
+        with a, b:
+            b.send(b"x")
+            assert a.recv(100) == b"x"
+            buffer = bytearray(10)
+            for call in (
+                lambda: a.recv(1, socket.MSG_DONTWAIT),
+                lambda: a.recv_into(buffer, 1, socket.MSG_DONTWAIT),
+                lambda: a.recvfrom(1, socket.MSG_DONTWAIT),
+                lambda: a.recvfrom_into(buffer, 1, socket.MSG_DONTWAIT),
+                lambda: a.recvmsg(1, 0, socket.MSG_DONTWAIT),
+                lambda: a.recvmsg_into([buffer], 0, socket.MSG_DONTWAIT),
+            ):
+                with pytest.raises(BlockingIOError):
+                    call()
+            with pytest.raises(BlockingIOError):
+                while True:
+                    a.send(bytes(100_000), socket.MSG_DONTWAIT)
+            with pytest.raises(BlockingIOError):
+                a.sendmsg([bytes(100_000)], [], socket.MSG_DONTWAIT)
+
+    in_thread(body)
+
+
+@pytest.mark.skipif(not hasattr(standard, "SOCK_NONBLOCK"), reason="needs SOCK_NONBLOCK")
+def test_the_type_may_say_that_a_socket_does_not_wait() -> None:
+    with socket.socket(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+        assert (sock.gettimeout(), sock.getblocking()) == (0.0, False)
 
 
 def test_timeouts_are_kept_as_the_standard_class_keeps_them(outcome: Callable[..., Any]) -> None:
@@ -637,6 +674,38 @@ def test_the_answers_are_the_standard_ones(in_thread: InThread, outcome: Callabl
             assert outcome(getattr(socket, name), *args) == outcome(getattr(standard, name), *args)
 
     in_thread(body)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_daemon_that_forks_waits_in_the_child() -> None:
+    """As in a server that forks for each connection, and was itself started as a daemon."""
+
+    def main() -> bytes:
+        a, b = socket.socketpair()
+        statuses: list[int] = []
+
+        def fork() -> None:
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    b.sendall(b.recv(100))
+                    status = 0
+                finally:
+                    os._exit(status)
+            b.close()
+            statuses.append(child)
+
+        thread = Thread(target=fork, daemon=True)
+        thread.start()
+        thread.join()
+        with a:
+            a.sendall(b"hello")
+            answer: bytes = a.recv(100)
+        assert os.waitstatus_to_exitcode(os.waitpid(statuses[0], 0)[1]) == 0
+        return answer
+
+    assert run_scheduler(main) == b"hello"
 
 
 # ---- Being a drop-in -------------------------------------------------------------------------------------------------
