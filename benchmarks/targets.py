@@ -143,6 +143,10 @@ TARGETS = (
     at_most(1, "gevent", "lock-free"),
     at_most(1, "kernel", "queue-user-kernel"),
     at_most(3, "kernel", "local-read"),
+    *(faster(1.3, "gevent", f"echo-{connections}") for connections in (10, 100, 2000)),
+    *(faster(1, "uvloop", f"echo-{connections}") for connections in (10, 100)),
+    faster(1, "gevent", "echo-tls"),
+    within(10_000, "idle-10k", "bytes"),
     at_most(1, "asyncio", "sleep-100k"),
     at_most(1, "asyncio", "sleep-100k", "p99"),
     # One millisecond is the resolution of epoll's timeout, another what it takes to be scheduled.
