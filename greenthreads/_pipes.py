@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Any
 
 from greenthreads import os as _os
@@ -60,5 +61,11 @@ def open_pipe(fd: int, mode: str, buffering: int = -1) -> Any:
     raw = Pipe(fd, mode)
     if buffering == 0:
         return raw
+    if buffering == 1:
+        warnings.warn(
+            "line buffering (buffering=1) isn't supported in binary mode, the default buffer size will be used",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     size = io.DEFAULT_BUFFER_SIZE if buffering < 0 or buffering == 1 else buffering
     return (io.BufferedWriter if "w" in mode else io.BufferedReader)(raw, size)

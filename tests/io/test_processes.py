@@ -172,6 +172,15 @@ def test_hundreds_of_children_at_once() -> None:
     assert run_scheduler(main) == list(range(100))
 
 
+def test_lines_are_not_buffered_in_bytes() -> None:
+    def main() -> None:
+        with pytest.warns(RuntimeWarning, match="line buffering"):
+            with subprocess.Popen(["cat"], stdin=PIPE, bufsize=1):
+                pass
+
+    run_scheduler(main)
+
+
 # ---- os --------------------------------------------------------------------------------------------------------------
 
 
