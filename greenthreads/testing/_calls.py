@@ -20,6 +20,7 @@ import types
 
 # A program under test may put others in their place, if only for a moment.
 from builtins import id, isinstance, len, type  # noqa: UP029
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from greenthreads.testing._accesses import (
@@ -141,9 +142,10 @@ _STORING: Final = frozenset(
     | {"remove", "__contains__", "__delitem__", "index", "count"}
 )
 _NOTED: Final = frozenset({"append", "appendleft", "add", "insert", "__setitem__"})
+_METHOD: Final = types.BuiltinMethodType
 _METHODS: Final = (types.BuiltinMethodType, types.MethodWrapperType)
 _DESCRIPTORS: Final = (types.MethodDescriptorType, types.WrapperDescriptorType)
-_C_CALLABLES: Final = frozenset({*_METHODS, *_DESCRIPTORS, functools.partial})
+_C_CALLABLES: Final = frozenset({*_METHODS, *_DESCRIPTORS, partial})
 _PYTHON_CALLABLES: Final = frozenset({types.FunctionType, types.MethodType})
 
 
@@ -209,7 +211,7 @@ def announce_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
             known(args, kwargs)
         elif function.__name__ in TABLES[type(function.__self__)]:
             announce_method(function.__self__, function.__name__, args)
-    elif isinstance(function, functools.partial):
+    elif isinstance(function, partial):
         announce_call(function.func, (*function.args, *args), {**function.keywords, **kwargs})
 
 
@@ -217,22 +219,21 @@ def call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
     """Before `function(*args, **kwargs)`, which may be a built-in: returns the call, to be made."""
     announce_call(function, args, kwargs)
     # What can't be called raises its TypeError when it is, at its own place.
-    return functools.partial(function, *args, **kwargs) if callable(function) else function
+    return partial(function, *args, **kwargs) if callable(function) else function
 
 
-def call_method(name: str, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+def call_method(name: str, function: Any, /, *args: Any) -> Any:
     """The same, of a method named `name`. The fast path: a container's method that reads nothing but the container."""
-    if control.access is not None:
-        if type(function) is types.BuiltinMethodType:
-            of = function.__self__
-            operation = BASE_TABLES[type(of)].get(name)
-            if operation is not None and not kwargs and (not args or name in _STORING):
-                announce(of, operation, args)
-                if control.note is not None and name in _NOTED and args:
-                    tell(args[-1])
-                return functools.partial(function, *args, **kwargs)
-        announce_call(function, args, kwargs)
-    return functools.partial(function, *args, **kwargs) if callable(function) else function
+    if type(function) is _METHOD:
+        of = function.__self__
+        operation = BASE_TABLES[type(of)].get(name)
+        if operation is not None and (not args or name in _STORING):
+            announce(of, operation, args)
+            if control.note is not None and name in _NOTED and args:
+                tell(args[-1])
+            return partial(function, *args) if args else function
+    announce_call(function, args, {})
+    return partial(function, *args) if callable(function) else function
 
 
 class _Announcing:

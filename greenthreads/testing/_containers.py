@@ -58,17 +58,16 @@ def _hashable(key: object) -> bool:
 
 
 def _read_key(_container: Any, args: tuple[Any, ...]) -> Footprint:
-    if args and (type(args[0]) is str or _hashable(args[0])):
+    if args and _hashable(args[0]):
         return ((args[0], False),)
     return READ_WHOLE
 
 
 def _put(container: Any, args: tuple[Any, ...]) -> Footprint:
-    if not args or not (type(args[0]) is str or _hashable(args[0])):
+    if not args or not _hashable(args[0]):
         return WRITE_WHOLE
     key = args[0]
-    # The type's own test, not a subclass's: the subclass's may be the program's code.
-    if key in container if type(container) is dict else _contains(container, key):
+    if _contains(container, key):
         return ((key, True),)
     return ((key, True), (SIZE, True))
 
@@ -95,6 +94,10 @@ def _read_default(container: Any, args: tuple[Any, ...]) -> Footprint:
 
 
 def _contains(container: Any, key: object) -> bool:
+    kind = type(container)
+    if kind is dict or kind is set:
+        return key in container
+    # The type's own test, not a subclass's: that may be the program's code.
     for base in (dict, set, frozenset):
         if isinstance(container, base):
             return base.__contains__(container, key)  # type: ignore[operator]

@@ -257,6 +257,9 @@ class _Rewriter(ast.NodeTransformer):
             new = self.operate(node, self.visit_Attribute(loaded), value)
             call = self.spread("setattr", "set_attribute", new, obj, self.attribute(target.attr, target), at=target)
         else:
+            if not temporary and not self.is_stable(target.slice, node.value):
+                # Evaluated before the key is: it may be unbound.
+                before.append(self.at(obj, ast.Expr(copy.deepcopy(obj))))
             key = once(target.slice, "@key")
             old = self.spread("getitem", "read_item", copy.deepcopy(obj), copy.deepcopy(key), at=target)
             new = self.operate(node, self.noted(old), value)
@@ -335,7 +338,7 @@ class _Rewriter(ast.NodeTransformer):
         self.arguments(node)
         result = node
         if early:
-            if isinstance(function, ast.Attribute):
+            if isinstance(function, ast.Attribute) and not node.keywords:
                 name = self.at(function, ast.Constant(function.attr))
                 prepared = self.helper("call_method", name, node.func, at=node)
             else:

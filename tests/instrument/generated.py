@@ -10,10 +10,12 @@ import random
 from collections.abc import Callable
 
 HEAD = '''
-import collections, traceback
+import collections, re, traceback
 log = []
 steps = 0
 class Stop(BaseException): pass
+def show(value):
+    return re.sub("0x[0-9a-f]+", "0x", str(value))[:200]
 def places(error):
     frames = traceback.extract_tb(error.__traceback__)
     return [(each.name, each.lineno, getattr(each, "colno", 0)) for each in frames]
@@ -144,7 +146,7 @@ class Program:
 
     def statement(self, indent: str) -> str:
         if len(indent) > 20:
-            return f"{indent}log.append(str({self.expression()})[:80])\n"
+            return f"{indent}log.append(show({self.expression()}))\n"
         text = self.pick(
             lambda: f"{self.place()} = {self.expression()}\n",
             lambda: f"{self.place()} = {self.place()} = {self.expression()}\n",
@@ -153,14 +155,14 @@ class Program:
             lambda: f"{self.place()} {self.random.choice(('+=', '-=', '*=', '|='))} {self.expression()}\n",
             lambda: f"{self.place()} += {self.random.choice(('1', '[5]', '(6,)'))}\n",
             lambda: f"del {self.place()}\n",
-            lambda: f"log.append(str({self.expression()})[:80])\n",
+            lambda: f"log.append(show({self.expression()}))\n",
             lambda: f"{self.expression()}\n",
             lambda: f"if {self.expression()}:\n{self.block(indent)}{indent}else:\n{self.block(indent)}",
             lambda: f"for {self.target()} in {self.expression()}:\n{indent}    tick()\n{self.block(indent)}",
             lambda: f"while tick({self.expression()}):\n{self.block(indent)}{indent}    break\n",
             lambda: (
                 f"try:\n{self.block(indent)}{indent}except (TypeError, LookupError, AttributeError, ValueError) as e:\n"
-                f"{indent}    log.append((type(e).__name__, str(e)[:120], e.__traceback__.tb_lineno))\n"
+                f"{indent}    log.append((type(e).__name__, show(e), e.__traceback__.tb_lineno))\n"
                 f"{self.block(indent)}{indent}finally:\n{self.block(indent, 1)}"
             ),
             lambda: f"with Box(k=1) as {self.place()}:\n{self.block(indent)}",
@@ -190,12 +192,12 @@ class Program:
         body = "".join(
             f"    try:\n{self.statement('        ')}"
             "    except Exception as e:\n"
-            "        log.append((type(e).__name__, str(e)[:120], *places(e)))\n"
+            "        log.append((type(e).__name__, show(e), *places(e)))\n"
             for _ in range(12)
         )
         declared = self.random.choice(("global g, h, o, r, q, s", "global g, h, o, r, q, s", "global g, h", "pass"))
         return (
             f"{HEAD}\ndef main(x=0):\n    {declared}\n    a, b, c = 1, [2, 3], {{'a': [4]}}\n{body}"
-            "    log.append([str(each)[:200] for each in (a, b, c, g, h, o, r, q)])\n"
+            "    log.append([show(each) for each in (a, b, c, g, h, o, r, q)])\n"
             "def run():\n    main()\n"
         )

@@ -44,9 +44,12 @@ PROGRAMS = {
             y = 1
         def three():
             n += 1
+        def four():
+            l[[].missing] += 1
+            l = []
         def run():
             texts = []
-            for call in (one, two, three):
+            for call in (one, two, three, four):
                 try: call()
                 except NameError as error: texts.append((type(error), str(error)))
             return texts
