@@ -102,7 +102,6 @@ PACKAGES = [
     Suite("pyparsing", ("pyparsing",), ("tests",), "3.3.3", (), ("--ignore=tests/test_diagram.py",)),
     Suite("sortedcontainers", ("sortedcontainers",), ("tests",), "2.4.0"),
     Suite("tabulate", ("tabulate",), ("test",), "0.10.0"),
-    Suite("tomli", ("tomli",), ("tests",), "2.5.0"),
     Suite("toolz", ("toolz", "tlz"), ("toolz", "tlz"), "1.2.0"),
     Suite("wcwidth", ("wcwidth",), ("tests",), "0.9.4"),
 ]  # fmt: skip
