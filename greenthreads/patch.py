@@ -59,9 +59,10 @@ __all__ = ["TABLE", "is_patched", "patch_all", "patched"]
 _MISSING: Any = object()
 
 _get_ident = _standard_thread.get_ident
+_allocate_lock = _standard_thread.allocate_lock
 
 # The standard types of locks. Kept here, since the names are what is replaced.
-_LOCK = type(_standard_thread.allocate_lock())
+_LOCK = type(_allocate_lock())
 _RLOCK = _standard_thread.RLock
 _LOCK_TYPES = frozenset((_LOCK, _RLOCK))
 
@@ -522,6 +523,11 @@ def _end() -> None:
     patch = _scopes.pop()
     if patch is not None:
         patch.undo()
+
+
+def replaced_now() -> dict[int, tuple[Any, Any]]:
+    """What is replaced now, by its identity: the original, and what is in its place."""
+    return dict(_scopes[0]._new_for) if _scopes and _scopes[0] is not None else {}
 
 
 def is_patched() -> bool:

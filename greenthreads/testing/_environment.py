@@ -2,32 +2,53 @@
 
 Names are replaced as `greenthreads.patch` does it, and the clocks of `time` beside them: in a thread under control they
 read virtual time, which passes only while nothing else can happen. Other threads of the process (a test runner's
-watchdog) still find the real ones, for each of these functions asks who is calling.
+watchdog) still find the real ones, for each of these functions asks who is calling. What the code under test made
+before the run is replaced object by object; see `_standins`.
 
-`random` is seeded anew for each execution, and the garbage collector runs between executions, not inside: when it runs
-depends on what was allocated before, and what it runs (finalizers, weak references) may be part of the program.
+`random` is seeded anew for each execution, what the standard library orders by address is numbered (`_order`), and the
+garbage collector runs between executions, not inside: when it runs depends on what was allocated before, and what it
+runs (finalizers, weak references) may be part of the program.
+
+Imports are no part of the schedule: only the first execution makes them, and with steps in them it would be different
+from all that follow. So the import system keeps its own locks; to them all threads under control are one.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
 import random
 import sys
 import threading
 import time
+from concurrent.futures import _base
+from concurrent.futures import thread as _executor_module
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from greenthreads import patch
+from greenthreads.testing._order import Numbering
+from greenthreads.testing._standins import StandIns
 from scheduler.continuation import current
 from scheduler.controlled import ControlledTask
+from scheduler.errors import TaskExit
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable
 
     from scheduler.controlled import ControlledScheduler
 
 __all__ = ["Environment"]
+
+_bootstrap: Any = vars(importlib)["_bootstrap"]
+# What the import system uses of `_thread`, as it is while nothing is patched.
+_for_imports = SimpleNamespace(allocate_lock=patch._allocate_lock, get_ident=patch._get_ident, RLock=patch._RLOCK)
+
+# By which a standard executor, made before the run, tells its workers that the interpreter ends.
+_executor: Any = _executor_module
+_queues_of_workers: Any = vars(_executor)["_threads_queues"]
 
 # What `time.time()` says when an execution begins: the same in each. (2020-01-01, 00:00 UTC)
 EPOCH = 1_577_836_800.0
@@ -37,37 +58,41 @@ _LOOKS = 50
 _COLLECT_AFTER = 200
 
 
+def _is_no_exit(record: logging.LogRecord) -> bool:
+    """A worker of an executor logs whatever ends it, also that it is unwound."""
+    return not (record.exc_info and record.exc_info[0] is TaskExit)
+
+
 class Environment:
     """The world of one exploration: enter it once, call `begin` before each execution."""
 
-    def __init__(self, scheduler: ControlledScheduler) -> None:
+    def __init__(self, scheduler: ControlledScheduler, fn: object) -> None:
         self._scheduler = scheduler
+        self._fn = fn
         self._patched = patch.patched()
-        self._clocks = patch._Patch()
+        self._ours = patch._Patch()
+        self._numbering = Numbering()
+        self._stand_ins: StandIns
+        self._workers_before: list[Any] = []
         self._random: Any = None
+        self._numpy_random: Any = None
         # Seeding takes longer than many an execution: it is done when somebody asks for a random number.
         self._is_seeded = False
-        self._excepthook: Any = None
-        self._counter: Any = None
         self._gc_was_on = False
         self._executions = 0
         # Looks at the clock since anybody did anything.
         self._looks = (0, 0)
-        self._offset = 0.0
 
     def __enter__(self) -> Environment:
         self._patched.__enter__()
         self._random = random.getstate()
         try:
-            self._clocks.replace(time, self._clock_functions())
-            self._clocks.replace(random, self._random_functions())
-            self._clocks._names_bound_before()
+            self._replace()
         except BaseException:
-            self._clocks.undo()
-            self._patched.__exit__(None, None, None)
+            self._put_back()
             raise
-        self._excepthook = threading.excepthook
-        self._counter = vars(threading)["_counter"]
+        numpy = sys.modules.get("numpy.random")
+        self._numpy_random = None if numpy is None else numpy.get_state()
         self._gc_was_on = gc.isenabled()
         gc.disable()
         return self
@@ -75,16 +100,43 @@ class Environment:
     def __exit__(self, *_: object) -> None:
         if self._gc_was_on:
             gc.enable()
-        threading.excepthook = self._excepthook
-        vars(threading)["_counter"] = self._counter
+        self._put_back()
         random.setstate(self._random)
-        self._clocks.undo()
-        self._patched.__exit__(None, None, None)
+        if self._numpy_random is not None:
+            sys.modules["numpy.random"].set_state(self._numpy_random)
         gc.collect(1)
+
+    def _replace(self) -> None:
+        ours = self._ours
+        self._stand_ins = StandIns(self._scheduler.host)
+        self._workers_before = list(_queues_of_workers)
+        ours.replace(time, self._clock_functions())
+        ours.replace(random, self._random_functions())
+        ours._names_bound_before()
+        self._numbering.apply(ours)
+        ours.set(_bootstrap, "_thread", _for_imports)
+        for name in ("excepthook", "_counter"):
+            ours.set(threading, name, vars(threading)[name])
+        ours.set(_executor, "_shutdown", False)
+        _base.LOGGER.addFilter(_is_no_exit)
+        self._stand_ins.install(self._fn, {**patch.replaced_now(), **ours._new_for})
+
+    def _put_back(self) -> None:
+        _base.LOGGER.removeFilter(_is_no_exit)
+        self._stand_ins.restore()
+        for worker in list(_queues_of_workers):
+            if worker not in self._workers_before:
+                # It has ended, but the interpreter would wait for it in the end.
+                del _queues_of_workers[worker]
+        self._ours.undo()
+        self._patched.__exit__(None, None, None)
 
     def begin(self, excepthook: Callable[[Any], object]) -> None:
         """Make the world what it was before the last execution. `excepthook` hears of exceptions in threads."""
         self._is_seeded = False
+        self._numbering.begin()
+        self._stand_ins.reset()
+        _executor._shutdown = False
         # Names of threads, and of executors' threads, are numbered from the start.
         vars(threading)["_counter"] = itertools.count(1).__next__
         threading.excepthook = excepthook
@@ -94,6 +146,14 @@ class Environment:
         numpy = sys.modules.get("numpy.random")
         if numpy is not None:
             numpy.seed(0)
+
+    def end_main(self) -> None:
+        """Called when the main thread is about to end: tell the workers of standard executors that the program ends."""
+        workers = [worker for worker in _queues_of_workers if worker not in self._workers_before]
+        if workers:
+            _executor._shutdown = True
+            for worker in workers:
+                _queues_of_workers[worker].put(None)
 
     # ---- Random numbers ----------------------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ class Session:
     ) -> None:
         self.fn = fn
         self.scheduler = ControlledScheduler(Strategy(), early=early, max_steps=max_steps)
-        self._environment = Environment(self.scheduler)
+        self._environment = Environment(self.scheduler, fn)
         self._main_thread: Any = None
         self._check_locks = check_locks
         self._check_joined = check_joined
@@ -124,7 +124,7 @@ class Session:
         else:
             scheduler.observer = self.observer
         self._environment.begin(self._on_exception)
-        failure = scheduler.execute(self.fn, self._main_thread)
+        failure = scheduler.execute(self._main, self._main_thread)
         self.executions += 1
         self.steps += len(scheduler.trace)
         if failure is not None:
@@ -132,6 +132,10 @@ class Session:
         if self._check_locks or self._check_joined:
             return self._look_for_leftovers()
         return None
+
+    def _main(self) -> None:
+        self.fn()
+        self._environment.end_main()
 
     def _on_exception(self, args: Any) -> None:
         """`threading.excepthook` of an execution: an exception has left a thread."""

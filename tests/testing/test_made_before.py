@@ -1,0 +1,257 @@
+"""What a module made before the run: it is under control wherever it is kept, and is itself again afterwards."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Condition, Event, Lock, RLock, Semaphore
+from threading import Thread as T
+from time import sleep as take_a_nap
+from typing import Any, NamedTuple
+
+import pytest
+
+import greenthreads
+from greenthreads.testing import explore
+
+LOCK = Lock()
+RLOCK = RLock()
+CONDITION = Condition()
+SEMAPHORE = Semaphore()
+EVENT = Event()
+QUEUE: queue.Queue[int] = queue.Queue()
+SIMPLE: SimpleQueue[int] = SimpleQueue()
+LOCAL = threading.local()
+OURS = greenthreads.Lock()
+LIST: list[Any] = [Lock()]
+DICT: dict[str, Any] = {"lock": Lock()}
+DEQUE = collections.deque([Lock()])
+TUPLE = (1, (Lock(),))
+BOUND = (LOCK.acquire, LOCK.release)
+BY_NEED: collections.defaultdict[str, Any] = collections.defaultdict(Lock)
+LOCAL.colour = "red"
+
+
+class Pair(NamedTuple):
+    lock: Any
+    number: int
+
+
+PAIR = Pair(Lock(), 1)
+
+
+class Holder:
+    lock = Lock()
+    make: Any = staticmethod(Lock)
+
+    def __init__(self) -> None:
+        self.own = Lock()
+
+
+class Slotted:
+    __slots__ = ("lock",)
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    lock: Any = dataclasses.field(default_factory=Lock)
+
+
+HOLDER = Holder()
+SLOTTED = Slotted()
+FROZEN = Frozen()
+
+
+def default(lock: Any = Lock(), *, other: Any = Lock()) -> tuple[Any, Any]:  # noqa: B008
+    return lock, other
+
+
+def closed_over() -> Callable[[], Any]:
+    lock = Lock()
+    return lambda: lock
+
+
+CLOSURE = closed_over()
+PARTIAL = functools.partial(lambda lock: lock, Lock())
+
+
+class ByMethods:
+    def __enter__(self) -> None:
+        BOUND[0]()
+
+    def __exit__(self, *_: object) -> None:
+        BOUND[1]()
+
+
+# How the code under test comes by a lock, in each of the places where it may keep one.
+WAYS: dict[str, Callable[[], Any]] = {
+    "a global": lambda: LOCK,
+    "a global RLock": lambda: RLOCK,
+    "a condition": lambda: CONDITION,
+    "a condition's lock": lambda: CONDITION._lock,  # type: ignore[attr-defined]
+    "a semaphore": lambda: SEMAPHORE,
+    "a queue's mutex": lambda: QUEUE.mutex,
+    "one of this library": lambda: OURS,
+    "a list": lambda: LIST[0],
+    "a dict": lambda: DICT["lock"],
+    "a deque": lambda: DEQUE[0],
+    "nested tuples": lambda: TUPLE[1][0],  # type: ignore[index]
+    "a named tuple": lambda: PAIR.lock,
+    "bound methods": ByMethods,
+    "a class": lambda: Holder.lock,
+    "an instance": lambda: HOLDER.own,
+    "a slot": lambda: SLOTTED.lock,
+    "a frozen dataclass": lambda: FROZEN.lock,
+    "a default argument": lambda: default()[0],
+    "a keyword default": lambda: default()[1],
+    "a closure": CLOSURE,
+    "a partial": PARTIAL,
+}
+# And how it makes one, by a name that it took before.
+FACTORIES: dict[str, Callable[[], Any]] = {
+    "a class's": lambda: Holder.make(),  # noqa: PLW0108 (looked up when called)
+    "a dataclass's": lambda: Frozen().lock,
+    "a defaultdict's": lambda: BY_NEED["new"],
+}
+
+
+def race(make_lock: Callable[[], Any], uses: bool) -> None:
+    lock = make_lock()
+    counter = 0
+
+    def increment() -> None:
+        nonlocal counter
+        if uses:
+            with lock:
+                value = counter
+                take_a_nap(0.1)
+                counter = value + 1
+        else:
+            value = counter
+            take_a_nap(0.1)
+            counter = value + 1
+
+    threads = [T(target=increment) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    BY_NEED.clear()
+    assert counter == 2
+
+
+@pytest.mark.parametrize("way", [*WAYS, *FACTORIES])
+def test_a_lock_that_was_made_before_is_under_control(way: str) -> None:
+    find = (WAYS | FACTORIES)[way]
+    # Two threads that met at a C lock would be one kernel thread, blocked for good.
+    assert explore(lambda: race(find, True), max_executions=50).failure is None
+    assert explore(lambda: race(find, False), max_executions=50).failure is not None
+
+
+def test_all_of_it_is_the_same_again_afterwards() -> None:
+    def everything() -> list[Any]:
+        instances = [vars(HOLDER), vars(FROZEN), vars(CONDITION), vars(QUEUE), vars(EVENT), vars(SEMAPHORE)]
+        values = [value for each in instances for value in each.values()]
+        values += [LOCK, RLOCK, LIST[0], DICT["lock"], DEQUE[0], TUPLE, TUPLE[1], BOUND, PAIR, Holder.lock, Holder.make]
+        values += [SLOTTED.lock, default.__defaults__, CLOSURE(), PARTIAL(), SIMPLE, LOCAL, Lock, T]
+        values += [BY_NEED.default_factory, default()[1], Semaphore, take_a_nap, time.time]
+        return values
+
+    before = everything()
+    explore(lambda: race(lambda: LOCK, True), max_executions=5)
+    explore(lambda: race(lambda: LOCK, False), max_executions=5)
+    assert [id(value) for value in everything()] == [id(value) for value in before]
+    with LOCK, RLOCK, CONDITION, SEMAPHORE:
+        assert not EVENT.is_set()
+
+
+def test_each_execution_finds_them_as_the_first_did() -> None:
+    SIMPLE.put(7)
+
+    def main() -> None:
+        assert SIMPLE.get_nowait() == 7
+        assert not EVENT.is_set()
+        assert QUEUE.empty()
+        assert LOCAL.colour == "red"
+        assert RLOCK.acquire(blocking=False)
+        assert OURS.acquire(blocking=False)
+        assert SEMAPHORE.acquire(blocking=False)
+        assert LOCK.acquire(blocking=False)
+        EVENT.set()
+        QUEUE.put(1)
+        LOCAL.colour = "blue"
+        T(target=CONDITION.acquire).start()
+        # All of it is left like that.
+
+    assert explore(main, max_executions=20).failure is None
+    assert SIMPLE.get_nowait() == 7
+    assert (EVENT.is_set(), QUEUE.qsize(), LOCAL.colour, LOCK.locked()) == (False, 0, "red", False)
+
+
+def test_a_local_that_was_made_before_is_each_threads_own() -> None:
+    def main() -> None:
+        seen: list[str] = []
+
+        def body() -> None:
+            seen.append(getattr(LOCAL, "colour", "none"))
+            LOCAL.colour = "green"
+
+        threads = [T(target=body) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (seen, LOCAL.colour) == (["none", "none"], "red")
+
+    assert explore(main, max_executions=50).failure is None
+
+
+def test_a_lock_that_is_shut_is_shut_there_too() -> None:
+    gate = Lock()
+    gate.acquire()
+
+    def main(opens: bool) -> None:
+        thread = T(target=gate.acquire)
+        thread.start()
+        if opens:
+            gate.release()
+        thread.join()
+
+    assert explore(lambda: main(True)).failure is None
+    broken = explore(lambda: main(False)).failure
+    assert broken is not None
+    assert broken.kind == "deadlock"
+    assert gate.locked()
+
+
+def test_an_executor_that_has_kernel_threads_already() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        ident = pool.submit(threading.get_ident).result()
+
+        def main() -> None:
+            futures = [pool.submit(threading.get_ident) for _ in range(2)]
+            assert all(future.result() != ident for future in futures)
+
+        assert explore(main, max_executions=50).failure is None
+        assert pool.submit(threading.get_ident).result() == ident
+
+
+def test_a_place_that_the_program_has_changed_stays_changed() -> None:
+    kept: dict[str, Any] = {"a": Lock(), "b": Lock()}
+    b = kept["b"]
+
+    def main() -> None:
+        kept.pop("a", None)
+
+    explore(main, max_executions=3)
+    assert kept == {"b": b}
