@@ -262,8 +262,9 @@ class _Active(MutableMapping[int, Any]):
 class _Patch:
     """One patch of the process, and how to take it back."""
 
-    def __init__(self, files: bool = False) -> None:
+    def __init__(self, files: bool = False, warn: bool = True) -> None:
         self._files = files
+        self._warn = warn
         # What stood in a namespace before: (the module or class, the name, the value), in the order of the changes.
         self._before: list[tuple[Any, str, Any]] = []
         # Replacements by the identity of what they replace; the originals live in `_before`.
@@ -289,7 +290,7 @@ class _Patch:
         self.set(_standard_after_fork, "__code__", _do_nothing.__code__)
         self._names_bound_before()
         late += self.locks()
-        if late:
+        if late and self._warn:
             warnings.warn(
                 f"patched too late for {', '.join(late)}: patch before these modules are imported",
                 RuntimeWarning,
@@ -506,11 +507,11 @@ def complete(name: str) -> None:
         _scopes[0].replace(sys.modules[name], TABLE[name]())
 
 
-def _begin(files: bool) -> None:
+def _begin(files: bool, warn: bool = True) -> None:
     if _scopes:
         _scopes.append(None)
         return
-    patch = _Patch(files)
+    patch = _Patch(files, warn)
     try:
         patch.apply()
     except BaseException:
@@ -536,15 +537,15 @@ def is_patched() -> bool:
 
 
 @contextmanager
-def patched(*, files: bool = False) -> Iterator[None]:
+def patched(*, files: bool = False, warn: bool = True) -> Iterator[None]:
     """Have the standard modules replaced in a `with` block.
 
     The change is the process's, not the thread's. Threads that are started in the block must end there. Scopes may be
     nested; the outermost decides. `files` also replaces `open` and `input` by ones that work in kernel threads.
 
-    RuntimeWarning if something of the program's can't be replaced any more.
+    RuntimeWarning if something of the program's can't be replaced any more, unless `warn` is false.
     """
-    _begin(files)
+    _begin(files, warn)
     try:
         yield
     finally:

@@ -75,6 +75,7 @@ class Controller(Protocol):
         obj: object,
         blocked: Callable[[], object] | None = None,
         deadline: float | None = None,
+        footprint: Footprint | None = None,
         /,
     ) -> bool:
         """Wait for the calling thread's turn to do `op` on `obj`, which comes only while `blocked()` is false.

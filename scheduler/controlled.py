@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ControlledScheduler", "ControlledTask", "Failure", "Step"]
 
-# How often a thread that is being unwound may get in the way of it.
+# How many steps a thread may take while it is unwound, before it is told to end once more at each further one; and how
+# often it may be told.
+_MOST_STEPS = 1_000
 _MOST_REFUSALS = 100
 # The most that time passes at once, in seconds, while threads do nothing but look at the clock.
 _LONGEST_SPIN = 3600.0
@@ -228,8 +230,8 @@ class ControlledScheduler(Scheduler):
 
     __slots__ = (
         "_awaited_count", "_careful", "_choose", "_cycle", "_every_step", "_ids", "_outer", "_overdue", "_parents",
-        "_spinning", "_spun_seconds", "alive", "changes", "early", "failure", "fairness_used", "max_steps", "observer",
-        "on_failure", "preemptions", "stopping", "strategy", "trace",
+        "_spinning", "_spun_seconds", "abandoned", "alive", "changes", "early", "failure", "fairness_used", "max_steps",
+        "observer", "on_failure", "preemptions", "stopping", "strategy", "trace",
     )  # fmt: skip
 
     task_type = ControlledTask
@@ -246,6 +248,8 @@ class ControlledScheduler(Scheduler):
         # Called with a failure while the threads still stand where they stood.
         self.on_failure: Callable[[Failure], None] = _ignore
         self.fairness_used = False
+        # How many threads would not end when they were unwound.
+        self.abandoned = 0
         # (parent's id, how many children it had before) to the id of a thread. Lives as long as the exploration, so
         # that a thread has one id whatever the order in which threads are started.
         self._ids: dict[tuple[int, int], int] = {}
@@ -698,17 +702,18 @@ class ControlledScheduler(Scheduler):
     def _step_while_stopping(
         self, me: ControlledTask, blocked: Callable[[], object] | None, deadline: float | None
     ) -> bool:
-        if blocked is None or not blocked():
-            return True
-        if deadline is not None:
-            return False
-        self.refuse(me)
-        return True
+        goes_on = blocked is None or not blocked()
+        # What it polls for may never come, for nobody else runs: its patience has an end here.
+        me.refusals += 1
+        if me.refusals > _MOST_STEPS or not (goes_on or deadline is not None):
+            self.refuse(me)
+        return goes_on
 
     def refuse(self, me: ControlledTask) -> None:
         """Raise in a thread that is being unwound and would wait; one that goes on and on stays behind."""
-        me.refusals += 1
-        if me.refusals > _MOST_REFUSALS:
+        me.refusals += _MOST_STEPS
+        if me.refusals > _MOST_STEPS * _MOST_REFUSALS:
+            self.abandoned += 1
             fork.vanished.append(current())
             self._root.continuation.switch()
         raise TaskExit

@@ -54,10 +54,14 @@ class ReplayDivergence(RuntimeError):
         self.step = step
         self.expected = expected
         self.found = tuple(found)
+        # Where it happened, and why, as far as anybody has found out.
+        self.where = ""
+        self.guess = ""
 
     def __str__(self) -> str:
         found = " or ".join(f"thread {number} to {op!r}" for number, op in self.found) or "no thread that could go on"
-        return f"at step {self.step} thread {self.expected[0]} was to {self.expected[1]!r}; this time there was {found}"
+        text = f"at step {self.step} thread {self.expected[0]} was to {self.expected[1]!r}; this time there was {found}"
+        return "\n".join([text + (f", {self.where}" if self.where else ""), *([self.guess] if self.guess else [])])
 
 
 class TaskExit(BaseException):

@@ -12,14 +12,18 @@
 from __future__ import annotations
 
 from greenthreads.testing.explore import Exploration, Failure, explore, interleave, replay
+from greenthreads.testing.interleaving import ImpossibleOrder, Interleaving, checkpoint
 from scheduler.errors import ReplayDivergence
 from scheduler.trace import TraceError
 
 __all__ = [
     "Exploration",
     "Failure",
+    "ImpossibleOrder",
+    "Interleaving",
     "ReplayDivergence",
     "TraceError",
+    "checkpoint",
     "explore",
     "interleave",
     "replay",

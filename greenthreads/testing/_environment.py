@@ -69,7 +69,8 @@ class Environment:
     def __init__(self, scheduler: ControlledScheduler, fn: object) -> None:
         self._scheduler = scheduler
         self._fn = fn
-        self._patched = patch.patched()
+        # What comes too late for it, the stand-ins reach.
+        self._patched = patch.patched(warn=False)
         self._ours = patch._Patch()
         self._numbering = Numbering()
         self._stand_ins: StandIns

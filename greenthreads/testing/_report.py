@@ -24,16 +24,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from greenthreads.testing._recorder import Place, place_of
-from scheduler.errors import ReplayDivergence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from greenthreads.testing._recorder import Blocked, Line, Recorder
-    from greenthreads.testing._session import Session
     from greenthreads.testing.explore import Failure
 
-__all__ = ["divergence", "render"]
+__all__ = ["render"]
 
 _NOWHERE: Place = ("", 0, "")
 
@@ -357,8 +355,3 @@ def _head(threads: list[str], headings: dict[str, str], begins: dict[str, int], 
 
 def _short(text: str, room: int) -> str:
     return text if len(text) <= room else text[: max(room - 3, 0)] + "..."
-
-
-def divergence(session: Session, error: ReplayDivergence) -> ReplayDivergence:
-    """`error`, with a guess at the cause."""
-    return error

@@ -5,11 +5,14 @@ The layer between the scheduler, which knows tasks, and those who explore, repla
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenthreads.testing._environment import Environment
+from greenthreads.testing._watchdog import NoStep, Watchdog
 from scheduler import control
+from scheduler.continuation import current
 from scheduler.controlled import ControlledScheduler, ControlledTask
 from scheduler.deadlock import Waiting
 from scheduler.deadlock import report as _report
@@ -24,8 +27,17 @@ if TYPE_CHECKING:
 __all__ = ["Livelock", "LockLeftHeld", "Outcome", "Session", "ThreadNotJoined"]
 
 
+# Names of threads that don't touch what the program has.
+_OF_TEST_RUNNERS = ("pytest_timeout", "execnet")
+
+
 class Livelock(RuntimeError):
-    """An execution had more steps than are allowed: its threads run on and on, and get nowhere."""
+    """An execution had more steps than are allowed: its threads run on and on, and get nowhere.
+
+    Or it had none any more: `without_steps`.
+    """
+
+    without_steps = False
 
 
 class LockLeftHeld(AssertionError):
@@ -64,10 +76,17 @@ class Session:
         check_locks: bool = False,
         check_joined: bool = False,
         passes: tuple[type[BaseException], ...] = (),
+        stuck_after: float | None = 10.0,
     ) -> None:
         self.fn = fn
         self.scheduler = ControlledScheduler(Strategy(), early=early, max_steps=max_steps)
         self._environment = Environment(self.scheduler, fn)
+        self._watchdog = None if stuck_after is None else Watchdog(self.scheduler, stuck_after)
+        self._unraisablehook: Any = None
+        # Kernel threads that were there before, and the watchdog's: by ident.
+        self.kernel_threads: set[int] = set()
+        # The names of those of them that may be the program's.
+        self.threads_beside: list[str] = []
         self._main_thread: Any = None
         self._check_locks = check_locks
         self._check_joined = check_joined
@@ -89,6 +108,7 @@ class Session:
     def __enter__(self) -> Session:
         if control.active is not None:
             raise RuntimeError("an exploration is going on already: one can't be made inside another")
+        self._look_for_kernel_threads()
         self.scheduler.__enter__()
         try:
             self._environment.__enter__()
@@ -96,6 +116,9 @@ class Session:
             self.scheduler.__exit__()
             raise
         self._main_thread = threading.main_thread()
+        if self._watchdog is not None:
+            self.kernel_threads.add(self._watchdog.start())
+        self._unraisablehook, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
         self.scheduler.on_failure = self._on_failure
         control.active = self.scheduler
         return self
@@ -104,8 +127,18 @@ class Session:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         control.active = None
+        sys.unraisablehook = self._unraisablehook
+        if self._watchdog is not None:
+            self._watchdog.stop()
         self._environment.__exit__()
         self.scheduler.__exit__()
+
+    def _look_for_kernel_threads(self) -> None:
+        mine = threading.get_ident()
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        self.kernel_threads = set(sys._current_frames())
+        others = [names.get(ident) or f"thread {ident}" for ident in self.kernel_threads if ident != mine]
+        self.threads_beside = [repr(name) for name in others if not name.startswith(_OF_TEST_RUNNERS)]
 
     # ---- One execution -----------------------------------------------------------------------------------------------
 
@@ -124,7 +157,15 @@ class Session:
         else:
             scheduler.observer = self.observer
         self._environment.begin(self._on_exception)
-        failure = scheduler.execute(self._main, self._main_thread)
+        watchdog = self._watchdog
+        if watchdog is None:
+            failure = scheduler.execute(self._main, self._main_thread)
+        else:
+            watchdog.armed = True
+            try:
+                failure = scheduler.execute(self._main, self._main_thread)
+            finally:
+                watchdog.armed = False
         self.executions += 1
         self.steps += len(scheduler.trace)
         if failure is not None:
@@ -144,6 +185,13 @@ class Session:
         thread = args.thread
         task = getattr(thread, "_task", None)
         self.scheduler.fail("exception", args.exc_value, task if isinstance(task, ControlledTask) else None)
+
+    def _on_unraisable(self, args: Any) -> None:
+        """`sys.unraisablehook`: also hears of exceptions that leave a thread of `_thread.start_new_thread`."""
+        if str(args.err_msg).startswith("Exception ignored in thread started by"):
+            self.scheduler.fail("exception", args.exc_value, getattr(current(), "task", None))
+        else:
+            self._unraisablehook(args)
 
     def _on_failure(self, failure: controlled.Failure) -> None:
         if failure.kind == "deadlock":
@@ -171,6 +219,10 @@ class Session:
             exc = Livelock(f"no end after {scheduler.max_steps} steps")
             return Outcome("livelock", exc, thread, ("livelock",), decisions, preemptions)
         assert exc is not None
+        if isinstance(exc, NoStep) and self._watchdog is not None:
+            livelock = Livelock(self._watchdog.text())
+            livelock.without_steps = True
+            return Outcome("livelock", livelock, thread, ("livelock",), decisions, preemptions)
         if isinstance(exc, self._passes):
             raise exc
         kind = "assertion" if isinstance(exc, AssertionError) or _is_of_a_test_runner(exc) else "exception"

@@ -11,8 +11,9 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from greenthreads.testing._divergence import divergence
 from greenthreads.testing._recorder import Recorder
-from greenthreads.testing._report import divergence, render
+from greenthreads.testing._report import render
 from greenthreads.testing._session import Outcome, Session
 from greenthreads.testing._shrink import shrink
 from scheduler import trace as traces
@@ -100,6 +101,7 @@ def explore(
     shrinking: bool = True,
     first: Sequence[str] = (),
     passes: tuple[type[BaseException], ...] = (),
+    stuck_after: float | None = 10.0,
     replay_command: str | None = None,
     progress: Callable[[Exploration], object] | None = None,
 ) -> Exploration:
@@ -111,8 +113,9 @@ def explore(
     `strategy` is a name ("round_robin", "random", "pct", "pos", "surw", "dfs", "auto") or a Strategy object; `seed`
     makes what is random the same each time; `preemption_bound` limits "dfs". With `timeouts="early"` a timed wait may
     end before its time, at any choice point. `max_steps` is how many steps an execution may have before it counts as a
-    livelock. `check_locks` and `check_joined` make it a failure to leave a lock held, or a thread not joined. Traces in
-    `first` are tried first. Exceptions in `passes` are raised rather than taken for failures.
+    livelock; a thread that takes no step at all for `stuck_after` seconds of real time (None: ever) is one, too, unless
+    a debugger has stopped it. `check_locks` and `check_joined` make it a failure to leave a lock held, or a thread not
+    joined. Traces in `first` are tried first. Exceptions in `passes` are raised rather than taken for failures.
 
     Blocks. Raises ReplayDivergence, with a guess at the cause, if `fn` does not do the same under the same schedule.
     """
@@ -130,14 +133,22 @@ def explore(
         check_locks=check_locks,
         check_joined=check_joined,
         passes=passes,
+        stuck_after=stuck_after,
     )
     with session:
         try:
-            outcome = _search(session, plan, found, first, max_executions, max_seconds, progress)
+            try:
+                outcome = _search(session, plan, found, first, max_executions, max_seconds, progress)
+            except ReplayDivergence:
+                if not isinstance(strategy, str):
+                    raise
+                # What a program does once, the first time (an import, a cache that is filled), is done now: begin anew.
+                plan = by_name(strategy, seed, preemption_bound)
+                outcome = _search(session, plan, found, (), max_executions, max_seconds, progress)
             if outcome is not None:
                 found.strategy = plan.current.name if isinstance(plan, Portfolio) else plan.name
                 _confirm(session, outcome)
-                if shrinking:
+                if shrinking and not getattr(outcome.exception, "without_steps", False):
                     outcome, found.shrinking = shrink(session, outcome)
                 found.failure = _explain(session, outcome, replay_command)
         except ReplayDivergence as error:
@@ -235,6 +246,9 @@ def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: st
             sentence += ", where a thread that polls in vain lets others run"
         if timeouts == "due":
             sentence += "; time passed only when nothing else could run"
+    left = session.scheduler.abandoned
+    if left:
+        sentence += f"; {left} thread{'s' * (left != 1)} would not end with the execution, and stayed behind"
     return sentence
 
 

@@ -1,0 +1,98 @@
+"""The watchdog: ends an execution whose running thread takes no step any more.
+
+A loop over plain variables (`while not flag: pass`) has no choice point, so under control it runs for good: no other
+thread can set the flag. Nobody inside can notice. A kernel thread looks on, and when no step was taken for some seconds
+of real time, raises `NoStep` asynchronously in the thread that runs.
+
+Not while a debugger has stopped the program: no steps are taken then, either. A blocking call into C that is not under
+control (a socket of a C library's own) can't be ended from here; it is said on stderr where it stands.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from greenthreads import patch
+from greenthreads._thread import _standard_start
+from scheduler.deadlock import is_ours
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from scheduler.controlled import ControlledScheduler
+
+__all__ = ["NoStep", "Watchdog"]
+
+_DEBUGGERS = ("bdb", "debugpy", "pdb", "pydevd", "_pydevd_bundle")
+
+
+class NoStep(BaseException):
+    """Raised in a thread that takes no step. Not an Exception, so that ordinary handlers let it pass."""
+
+
+class Watchdog:
+    """Watches the executions of one session, from `start` to `stop`. `seconds` without a step are too many."""
+
+    def __init__(self, scheduler: ControlledScheduler, seconds: float) -> None:
+        self._scheduler = scheduler
+        self._seconds = seconds
+        self._ident = 0
+        self._stop = patch._allocate_lock()
+        self._stopped = patch._allocate_lock()
+        # Set by the session around each execution: between them nobody takes steps.
+        self.armed = False
+        # Where the thread stood that was interrupted last.
+        self.place = ""
+
+    def start(self) -> int:
+        """Begin to watch the calling kernel thread; returns the ident of the watchdog's own."""
+        self._ident = patch._get_ident()
+        self._stop.acquire()
+        self._stopped.acquire()
+        return _standard_start(self._watch, ())
+
+    def text(self) -> str:
+        """What a NoStep that was raised means."""
+        return (
+            f"no step for {self._seconds:g} seconds of real time, at {self.place}: a loop over plain variables has no "
+            "choice point, so no other thread gets its turn"
+        )
+
+    def stop(self) -> None:
+        """Stop watching. Waits for the watchdog to have gone."""
+        self._stop.release()
+        self._stopped.acquire()
+
+    def _watch(self) -> None:
+        try:
+            last = None
+            while not self._stop.acquire(True, self._seconds):
+                # A trace is a list of its own for each execution, and grows by each step.
+                trace = self._scheduler.trace
+                now = (trace, len(trace))
+                if self.armed and last is not None and last[0] is trace and last[1] == now[1]:
+                    self._interrupt()
+                last = now
+        finally:
+            self._stopped.release()
+
+    def _interrupt(self) -> None:
+        frame = sys._current_frames().get(self._ident)
+        if frame is None or _in_debugger(frame):
+            return
+        while frame is not None and is_ours(frame.f_code):
+            frame = frame.f_back
+        if frame is not None:
+            self.place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._ident), ctypes.py_object(NoStep))
+
+
+def _in_debugger(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _DEBUGGERS:
+            return True
+        frame = frame.f_back
+    return False

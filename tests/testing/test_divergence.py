@@ -1,0 +1,194 @@
+"""What a program does besides its schedule: found out, said where, and a guess at why. Never a failure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import random
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from greenthreads import _thread, patch
+from greenthreads.testing import ReplayDivergence, explore, replay
+
+
+def depending_on(decide: Callable[[], object]) -> Callable[[], None]:
+    """A program that has a step more when `decide()` is true."""
+
+    def main() -> None:
+        event = threading.Event()
+
+        def body() -> None:
+            if decide():
+                event.set()
+            event.set()
+
+        threads = [threading.Thread(target=body) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    return main
+
+
+def alternating() -> Callable[[], bool]:
+    """True once in a while, with nothing to be seen of why."""
+    calls = iter(range(10**9))
+    return lambda: next(calls) % 7 == 3
+
+
+CAUSES: dict[str, tuple[Callable[[], object], str]] = {
+    "urandom": (lambda: os.urandom(1)[0] & 1, "random numbers that nobody can seed: urandom at test_divergence.py:"),
+    "uuid": (lambda: uuid.uuid4().int & 1, "random numbers that nobody can seed: urandom at test_divergence.py:"),
+    "datetime": (
+        lambda: dt.datetime.now(dt.timezone.utc).microsecond & 1,
+        "the real clock: datetime.now at test_divergence.py:",
+    ),
+    "state": (alternating(), "state that is kept from one execution to the next"),
+}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_the_cause_is_named_and_so_is_the_place(cause: str) -> None:
+    decide, guess = CAUSES[cause]
+    main = depending_on(decide)
+    with pytest.raises(ReplayDivergence) as caught:
+        # By chance it may go well for a while.
+        explore(main, strategy="dfs", max_executions=None, max_seconds=30)
+    text = str(caught.value)
+    assert f"probably {guess}" in text
+    assert f"at step {caught.value.step} thread" in text
+    assert "test_divergence.py:" in caught.value.where
+
+
+def test_a_failure_that_happens_only_the_first_time_is_none() -> None:
+    executions: list[None] = []
+
+    def main() -> None:
+        executions.append(None)
+        assert len(executions) > 1
+
+    with pytest.raises(ReplayDivergence, match=r"(?s)was to .fail .*state that is kept from one execution to the next"):
+        explore(main)
+    executions.clear()
+    # What is set up anew each time is found.
+    failure = explore(lambda: (executions.clear(), main())).failure
+    assert failure is not None
+    assert failure.kind == "assertion"
+
+
+def test_the_order_of_a_set_of_objects() -> None:
+    class Thing:
+        pass
+
+    kept: list[Any] = []
+
+    def main() -> None:
+        things = {Thing() for _ in range(5)}
+        # So that the next ones lie elsewhere.
+        kept.append([things, [Thing() for _ in range(random.SystemRandom().randrange(50))]])
+        first = min(things, key=id)
+        depending_on(lambda: next(iter(things)) is first)()
+
+    with pytest.raises(ReplayDivergence) as caught:
+        explore(main, strategy="dfs", max_executions=None, max_seconds=30)
+    # The random numbers move the objects, and are seen; so they are the guess.
+    assert "random numbers that nobody can seed" in str(caught.value)
+    del kept[:]
+
+
+class Beside:
+    """A kernel thread that changes something all the time."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+        self.stop = False
+        self.runs = False
+
+    def start(self) -> None:
+        self.runs = True
+        # From our own modules, where nothing is replaced.
+        _thread._standard_start(self.run, ())
+        while not self.changes:
+            pass
+
+    def run(self) -> None:
+        pause = patch._allocate_lock()
+        pause.acquire()
+        while not self.stop:
+            self.changes += 1
+            pause.acquire(True, 0.0001)
+        self.runs = False
+
+    def depend_on_it(self) -> None:
+        def is_odd() -> bool:
+            before = self.changes
+            while self.changes == before:
+                pass
+            return bool(self.changes % 3)
+
+        depending_on(is_odd)()
+
+
+@pytest.mark.parametrize("starts", ["inside", "before"])
+def test_a_kernel_thread_beside_the_test(starts: str) -> None:
+    beside = Beside()
+
+    def main() -> None:
+        if not beside.runs:
+            beside.start()
+        beside.depend_on_it()
+
+    if starts == "before":
+        beside.start()
+    try:
+        with pytest.raises(ReplayDivergence, match=f"probably a kernel thread that {_WORDS[starts]}"):
+            explore(main, strategy="dfs", max_executions=None, max_seconds=30)
+    finally:
+        beside.stop = True
+        while beside.runs:
+            pass
+
+
+_WORDS = {"inside": "is not under control: ", "before": "was there before: "}
+
+
+def test_what_a_program_does_once_is_done_once() -> None:
+    cache: list[Any] = []
+
+    def main() -> None:
+        if not cache:
+            lock = threading.Lock()
+            with lock:
+                cache.append(1)
+        depending_on(lambda: False)()
+
+    found = explore(main, strategy="dfs")
+    assert found.failure is None
+    assert found.exhausted
+
+
+def test_random_is_the_same_in_each_execution() -> None:
+    seen: set[tuple[float, ...]] = set()
+    before = random.getstate()
+
+    def main() -> None:
+        seen.add((random.random(), random.randrange(1000), random.gauss(0, 1)))
+        depending_on(lambda: random.random() < 0.5)()
+
+    assert explore(main, strategy="dfs").exhausted
+    assert len(seen) == 1
+    assert random.getstate() == before
+
+
+def test_a_trace_that_does_not_fit_says_where() -> None:
+    failure = explore(lambda: depending_on(lambda: True)() or pytest.fail("always")).failure
+    assert failure is not None
+    with pytest.raises(ReplayDivergence) as caught:
+        replay(depending_on(lambda: False), failure.trace)
+    assert "test_divergence.py:" in caught.value.where
