@@ -5,16 +5,19 @@ The layer between the scheduler, which knows tasks, and those who explore, repla
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from greenthreads._lock import Lock
+from greenthreads._rlock import RLock
 from greenthreads.testing._environment import Environment
 from greenthreads.testing._watchdog import NoStep, Watchdog
 from scheduler import control
 from scheduler.continuation import current
 from scheduler.controlled import ControlledScheduler, ControlledTask
-from scheduler.deadlock import Waiting
+from scheduler.deadlock import Waiting, is_ours
 from scheduler.deadlock import report as _report
 from scheduler.errors import Deadlock, ReplayDivergence
 from scheduler.strategy import Strategy
@@ -100,8 +103,10 @@ class Session:
         self.observer: Callable[[ControlledTask, str, object, FrameType | None], None] | None = None
         # Called with a failure while the threads still stand where they stood.
         self.on_failure: Callable[[controlled.Failure], object] | None = None
-        self._locks: dict[int, Any] = {}
-        self._joined: set[int] = set()
+        # For the checks at the end: where locks were acquired, by whom, and threads started; and who was joined.
+        self._acquired: dict[tuple[Any, ControlledTask], str] = {}
+        self._started: dict[threading.Thread, str] = {}
+        self._joined: dict[threading.Thread, None] = {}
         self.executions = 0
         self.steps = 0
 
@@ -151,8 +156,8 @@ class Session:
         scheduler.strategy = strategy
         self._outcome = None
         if self._check_locks or self._check_joined:
-            self._locks.clear()
-            self._joined.clear()
+            for each in (self._acquired, self._started, self._joined):
+                each.clear()
             scheduler.observer = self._watch
         else:
             scheduler.observer = self.observer
@@ -231,31 +236,33 @@ class Session:
     # ---- What is left at the end, where somebody asks ---------------------------------------------------------------
 
     def _watch(self, task: ControlledTask, op: str, obj: Any, frame: FrameType | None) -> None:
-        if op == "acquire" and hasattr(obj, "locked"):
-            self._locks[id(obj)] = obj
+        if op == "acquire" and isinstance(obj, (Lock, RLock)):
+            self._acquired[obj, task] = _place_in(frame)
         elif op == "join" and isinstance(obj, threading.Thread):
-            self._joined.add(id(obj))
-        elif op == "start":
-            self._locks[id(obj)] = obj
+            self._joined[obj] = None
+        elif op == "start" and isinstance(obj, threading.Thread):
+            self._started[obj] = _place_in(frame)
         if self.observer is not None:
             self.observer(task, op, obj, frame)
 
     def _look_for_leftovers(self) -> Outcome | None:
-        decisions, preemptions = self.scheduler.trace, self.scheduler.preemptions
-        found = list(self._locks.values())
-        self._locks.clear()
-        for each in found:
-            if isinstance(each, threading.Thread):
-                if self._check_joined and id(each) not in self._joined and not each.daemon:
-                    error: AssertionError = ThreadNotJoined(f"thread {each.name!r} was started and never joined")
-                    what = ("thread not joined", each.name)
-                    return Outcome(what[0], error, "0", what, decisions, preemptions)
-            elif self._check_locks and each._bar.locked():
-                holder = each._owner
-                by = "" if holder is None else f", taken by {holder.name!r}"
-                error = LockLeftHeld(f"{type(each).__name__} left held at the end{by}")
-                return Outcome("lock left held", error, "0", ("lock left held", type(each)), decisions, preemptions)
+        error: AssertionError
+        if self._check_locks:
+            for (lock, task), place in self._acquired.items():
+                if lock._owner is task and lock._bar.locked():
+                    error = LockLeftHeld(f"{type(lock).__name__} left held, taken by {task.name!r} at {place}")
+                    return self._left_over("lock left held", error, task, place)
+        if self._check_joined:
+            for thread, place in self._started.items():
+                if thread not in self._joined and not thread.daemon:
+                    error = ThreadNotJoined(f"thread {thread.name!r}, started at {place}, was never joined")
+                    return self._left_over("thread not joined", error, None, place)
         return None
+
+    def _left_over(self, kind: str, error: BaseException, task: ControlledTask | None, place: str) -> Outcome:
+        scheduler = self.scheduler
+        path = "0" if task is None else scheduler.path_of(task.id)
+        return Outcome(kind, error, path, (kind, place), scheduler.trace, scheduler.preemptions)
 
     # ---- Decisions as a trace, and back -----------------------------------------------------------------------------
 
@@ -270,6 +277,12 @@ class Session:
     def numbered(self, decisions: Sequence[tuple[str, str]]) -> list[tuple[int, str]]:
         """Decisions with threads by their numbers in this session."""
         return [(self.scheduler.number_of(path), op) for path, op in decisions]
+
+
+def _place_in(frame: FrameType | None) -> str:
+    while frame is not None and is_ours(frame.f_code):
+        frame = frame.f_back
+    return "?" if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def _is_of_a_test_runner(exc: BaseException) -> bool:
