@@ -184,9 +184,6 @@ def _guesses(session: Session, error: ReplayDivergence, runs: list[_Run]) -> Ite
             found = True
     if found:
         return
-    if session.threads_beside:
-        yield f"probably a kernel thread that was there before: {', '.join(session.threads_beside)}"
-        return
     if stable:
         yield (
             "probably state that is kept from one execution to the next (a global, a cache, a class attribute): it "
@@ -195,7 +192,10 @@ def _guesses(session: Session, error: ReplayDivergence, runs: list[_Run]) -> Ite
     ordered = _orders(runs, calls)
     if ordered:
         yield f"{'or' if stable else 'probably'} the order of a set, or of what is sorted by id or hash: {ordered}"
-    elif not stable:
+    if not stable and session.threads_beside:
+        threads = session.threads_beside
+        yield f"{'or' if ordered else 'probably'} a kernel thread that was there before: {', '.join(threads)}"
+    elif not stable and not ordered:
         yield "no cause was found: it reads no clock and no random number, and no other thread runs"
 
 
