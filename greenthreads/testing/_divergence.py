@@ -192,9 +192,11 @@ def _guesses(session: Session, error: ReplayDivergence, runs: list[_Run]) -> Ite
     ordered = _orders(runs, calls)
     if ordered:
         yield f"{'or' if stable else 'probably'} the order of a set, or of what is sorted by id or hash: {ordered}"
-    if not stable and session.threads_beside:
-        threads = session.threads_beside
-        yield f"{'or' if ordered else 'probably'} a kernel thread that was there before: {', '.join(threads)}"
+    if session.threads_beside:
+        yield (
+            f"{'or' if ordered or stable else 'probably'} a kernel thread that was there before: "
+            f"{', '.join(session.threads_beside)}"
+        )
     elif not stable and not ordered:
         yield "no cause was found: it reads no clock and no random number, and no other thread runs"
 

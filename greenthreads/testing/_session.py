@@ -30,8 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["Livelock", "LockLeftHeld", "Outcome", "Session", "ThreadNotJoined"]
 
 
-# Names of threads that don't touch what the program has.
-_OF_TEST_RUNNERS = ("pytest_timeout", "execnet")
+def _is_of_a_runner(name: str, frame: FrameType | None) -> bool:
+    """Whether a kernel thread is a test runner's, and touches nothing that the program has."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__", "")).startswith(("execnet.", "xdist.")):
+            return True
+        frame = frame.f_back
+    return name.startswith("pytest_timeout")
 
 
 class Livelock(RuntimeError):
@@ -141,9 +146,12 @@ class Session:
     def _look_for_kernel_threads(self) -> None:
         mine = threading.get_ident()
         names = {thread.ident: thread.name for thread in threading.enumerate()}
-        self.kernel_threads = set(sys._current_frames())
-        others = [names.get(ident) or f"thread {ident}" for ident in self.kernel_threads if ident != mine]
-        self.threads_beside = [repr(name) for name in others if not name.startswith(_OF_TEST_RUNNERS)]
+        frames = sys._current_frames()
+        self.kernel_threads = set(frames)
+        for ident, frame in frames.items():
+            name = names.get(ident) or f"thread {ident}"
+            if ident != mine and not _is_of_a_runner(name, frame):
+                self.threads_beside.append(repr(name))
 
     # ---- One execution -----------------------------------------------------------------------------------------------
 

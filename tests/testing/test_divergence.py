@@ -147,7 +147,7 @@ def test_a_kernel_thread_beside_the_test(starts: str) -> None:
     if starts == "before":
         beside.start()
     try:
-        with pytest.raises(ReplayDivergence, match=f"probably a kernel thread that {_WORDS[starts]}"):
+        with pytest.raises(ReplayDivergence, match=f"a kernel thread that {_WORDS[starts]}"):
             explore(main, strategy="dfs", max_executions=None, max_seconds=30)
     finally:
         beside.stop = True
