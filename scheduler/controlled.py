@@ -209,7 +209,16 @@ class ControlledTask(UserTask):
                 self.switch = self._throw_pending
         elif self.blocked is not None and self.blocked():
             self.blocked = None
+            if self.timer is not None:
+                self.scheduler.timers.cancel(self.timer)
+                self.timer = None
             self.switch = self._throw_pending
+
+    def raise_if_interrupted(self) -> None:
+        """Raise what it was interrupted with while it was blocked: it goes on by itself, and nobody switches to it."""
+        if self.switch == self._throw_pending:
+            self.wait = self.timer = None
+            self._raise_pending()
 
 
 class _EndOfWait:
@@ -416,6 +425,8 @@ class ControlledScheduler(Scheduler):
         following = self._next(me)
         if following is not me:
             following.switch()
+        elif me.pending is not None:
+            me.raise_if_interrupted()
         # It is our turn.
         me.blocked = None
         if question is None:
@@ -440,6 +451,8 @@ class ControlledScheduler(Scheduler):
         following = self._next(me)
         if following is not me:
             following.switch()
+        elif me.pending is not None:
+            me.raise_if_interrupted()
         me.blocked = None
         timer, me.timer = me.timer, None
         if timer is None:
@@ -460,6 +473,8 @@ class ControlledScheduler(Scheduler):
         following = self._next(me)
         if following is not me:
             following.switch()
+        elif me.pending is not None:
+            me.raise_if_interrupted()
 
     def _note_question(self, me: ControlledTask) -> Question:
         """What is it about to ask? If in vain, it will have to wait until somebody does something."""

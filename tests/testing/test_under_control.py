@@ -208,6 +208,42 @@ def once(uses: bool) -> None:
     assert count.value == (1 if uses else 2)
 
 
+def readers_and_writers(writes: bool) -> None:
+    lock, count = greenthreads.RWLock(), Count()
+
+    def add() -> None:
+        with lock.write() if writes else lock.read():
+            count.add()
+
+    threads = [threading.Thread(target=add) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert count.value == 2
+
+
+def scope_of_time(in_time: bool) -> None:
+    with greenthreads.timeout(2 if in_time else 1):
+        time.sleep(1.5)
+
+
+def traced(calls: bool) -> None:
+    lines: list[str] = []
+    threading.settrace(lambda frame, event, _arg: lines.append(event) if frame.f_code.co_name == "body" else None)
+
+    def body() -> None:
+        pass
+
+    try:
+        thread = threading.Thread(target=body if calls else time.monotonic)
+        thread.start()
+        thread.join()
+    finally:
+        threading.settrace(None)  # type: ignore[arg-type]
+    assert lines == ["call"]
+
+
 def interrupted(handles: bool) -> None:
     def body() -> None:
         try:
@@ -234,8 +270,10 @@ def hook(own: bool) -> None:
 
 
 PAIRS: list[Callable[[bool], None]] = [
-    barrier, cancelled, first_of_two, group, hook, interrupted, kernel_call, kernel_thread, locals_of_threads,
-    low_level, once, pool, pool_left_alone, pool_without_with, queue_join, simple_queue, subclass, timer,
+    barrier, cancelled, first_of_two, future_by_hand, group, hook, interrupted, kernel_call, kernel_thread,
+    locals_of_threads,
+    low_level, once, pool, pool_left_alone, pool_without_with, queue_join, readers_and_writers, scope_of_time,
+    simple_queue, subclass, timer, traced,
 ]  # fmt: skip
 
 
@@ -246,7 +284,7 @@ def test_the_repaired_one_passes(program: Callable[[bool], None]) -> None:
     assert threading.excepthook is hook_before
 
 
-@pytest.mark.parametrize("program", [each for each in PAIRS if each not in (cancelled, future_by_hand)])
+@pytest.mark.parametrize("program", [each for each in PAIRS if each is not cancelled])
 def test_the_broken_one_fails(program: Callable[[bool], None]) -> None:
     assert explore(lambda: program(False), max_executions=500).failure is not None
 
