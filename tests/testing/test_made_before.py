@@ -34,7 +34,6 @@ LIST: list[Any] = [Lock()]
 DICT: dict[str, Any] = {"lock": Lock()}
 DEQUE = collections.deque([Lock()])
 TUPLE = (1, (Lock(),))
-BOUND = (LOCK.acquire, LOCK.release)
 BY_NEED: collections.defaultdict[str, Any] = collections.defaultdict(Lock)
 LOCAL.colour = "red"
 
@@ -45,6 +44,14 @@ class Pair(NamedTuple):
 
 
 PAIR = Pair(Lock(), 1)
+
+
+def bound_methods() -> tuple[Callable[[], Any], Callable[[], Any]]:
+    lock = Lock()
+    return lock.acquire, lock.release
+
+
+BOUND = bound_methods()
 
 
 class Holder:
