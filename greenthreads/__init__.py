@@ -58,7 +58,17 @@ from greenthreads.trace import (
     settrace,
     settrace_all_threads,
 )
-from scheduler import Deadlock, Scheduler, SchedulerError, TaskExit, run_scheduler, sleep, yield_now
+from scheduler import (
+    Deadlock,
+    Scheduler,
+    SchedulerError,
+    Steps,
+    TaskExit,
+    no_preemption,
+    run_scheduler,
+    sleep,
+    yield_now,
+)
 
 if TYPE_CHECKING:
     from greenthreads.futures import Future, ThreadPoolExecutor
@@ -88,6 +98,7 @@ __all__ = [
     "Semaphore",
     "ShutDown",
     "SimpleQueue",
+    "Steps",
     "TIMEOUT_MAX",
     "TaskExit",
     "Thread",
@@ -112,6 +123,7 @@ __all__ = [
     "gettrace",
     "local",
     "main_thread",
+    "no_preemption",
     "patch_all",
     "patched",
     "run_in_kernel_thread",

@@ -34,7 +34,7 @@ import scheduler
 from greenthreads._stats import Stats
 from greenthreads.carriers import kernel_threads, set_default_kind
 from greenthreads.kernelpool import run_in_kernel_thread
-from scheduler import Deadlock, Scheduler, TaskExit, observers
+from scheduler import Deadlock, Scheduler, Steps, TaskExit, observers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     process = os.getpid()
     outcome = _Outcome()
-    _run(program, outcome)
+    _run(program, outcome, Scheduler(timeslice=options.timeslice))
     # A fork of the program ends here as well.
     if stats is not None and os.getpid() == process:
         _print_last(stats.table())
@@ -94,6 +94,19 @@ def _parser() -> argparse.ArgumentParser:
         "--kind", choices=("user", "kernel"), default="user", help="what a Thread is unless it says so (default: user)"
     )
     parser.add_argument(
+        "--timeslice",
+        type=_seconds,
+        metavar="SECONDS",
+        help="switch out a thread that has computed for so long (default: only where it yields or waits)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=_steps,
+        metavar="COUNT",
+        dest="timeslice",
+        help="the same, after so many loop iterations and calls",
+    )
+    parser.add_argument(
         "--dump", action="store_true", help="say on stderr what all threads are doing at each SIGQUIT (Ctrl-\\)"
     )
     parser.add_argument("--stats", action="store_true", help="end with a table of what the threads did, on stderr")
@@ -104,6 +117,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text!r}")
+    return seconds
+
+
+def _steps(text: str) -> Steps:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
+    return Steps(int(text))
+
+
+# Options that are followed by a value.
+_VALUED = ("--kind", "--timeslice", "--steps")
+
+
 def _start_of_program(words: Sequence[str]) -> int:
     """How many of `words` are our own options: those before SCRIPT, -m or -c."""
     at = 0
@@ -111,7 +144,7 @@ def _start_of_program(words: Sequence[str]) -> int:
         word = words[at]
         if word == "-" or not word.startswith("-") or word.startswith(("-m", "-c")):
             break
-        at += 2 if word == "--kind" else 1
+        at += 2 if word in _VALUED else 1
     return at
 
 
@@ -241,9 +274,8 @@ class _Outcome:
         return False
 
 
-def _run(program: _Program, outcome: _Outcome) -> None:
-    """Run the program in an ambient scheduler, to its end and that of its threads."""
-    ambient = Scheduler()
+def _run(program: _Program, outcome: _Outcome, ambient: Scheduler) -> None:
+    """Run the program in `ambient`, to its end and that of its threads."""
     ambient.ambient = True
     module = _fresh_main()
     sys.argv[:] = program.argv

@@ -36,8 +36,10 @@ from scheduler.errors import Deadlock, SchedulerBug, SchedulerError, TaskExit
 from scheduler.kernel import KernelTask, current_task, here, longest_sleep
 from scheduler.poller import Poller
 from scheduler.signals import CtrlC
+from scheduler.stepping import slices_for
 from scheduler.task import GONE, State, Task, UserTask
 from scheduler.timers import Timers
+from scheduler.timeslices import Slices, Steps, checked, fences_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,11 +145,12 @@ class Scheduler:
     """Runs user threads on the kernel thread that calls `run`.
 
     One a kernel thread; several kernel threads may each run one. `clock` is where it reads the time (`VirtualClock`
-    for tests). A scheduler is used once.
+    for tests); `timeslice` is as in `run_scheduler`. A scheduler is used once.
     """
 
     __slots__ = (
-        "__weakref__", "_at_end", "_awaited", "_bell", "_calls", "_closed", "_passes", "_root", "_started",
+        "__weakref__", "_at_end", "_awaited", "_bell", "_calls", "_closed", "_early", "_passes", "_root", "_slices",
+        "_started", "_timeslice",
         "ambient", "asleep", "clock", "forked", "host", "idle", "main", "orphaned", "poller", "ready", "tasks",
         "timers", "to_start", "turn",
     )  # fmt: skip
@@ -155,7 +158,11 @@ class Scheduler:
     # What the engine keeps of each thread.
     task_type: type[UserTask] = UserTask
 
-    def __init__(self, *, clock: Clock | None = None) -> None:
+    def __init__(self, *, clock: Clock | None = None, timeslice: float | Steps | None = None) -> None:
+        self._timeslice = checked(timeslice)
+        self._slices: Slices | None = None
+        # Whether the root's turn came early, and its place in the ring is kept: see `cut_short`.
+        self._early = False
         self.clock: Clock = MonotonicClock() if clock is None else clock
         # Invariant: a task is here iff it is READY, or NEW; the root is here iff threads run.
         self.ready: deque[Task] = deque()
@@ -280,6 +287,7 @@ class Scheduler:
             ctrl_c.install()
             if observers.active:
                 observers.install()
+            self._begin_slices(self._timeslice)
             try:
                 self._loop()
             except BaseException as error:
@@ -293,6 +301,7 @@ class Scheduler:
             if self.orphaned:
                 fork.leave_child()
         finally:
+            self._end_slices()
             ctrl_c.restore()
             self._leave(outer)
         exc, self.main.exception = self.main.exception, None
@@ -304,15 +313,43 @@ class Scheduler:
         result: T = self.main.result  # type: ignore[assignment]
         return result
 
-    def run_in_place(self, main: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def _begin_slices(self, timeslice: float | Steps | None) -> None:
+        if timeslice is not None:
+            slices = slices_for(self, timeslice)
+            slices.begin()
+            self._slices = slices
+
+    def _end_slices(self) -> None:
+        slices, self._slices = self._slices, None
+        if slices is not None:
+            slices.end()
+
+    def cut_short(self, task: UserTask) -> None:
+        """End the run of `task`, which is running, and give the root a turn. Returns when the task runs again.
+
+        The root keeps its place in the ring; whom it wakes come before those who wait for their turn.
+        """
+        self.ready.append(task)
+        self._early = self._root.has_turn = True
+        self._root.continuation.switch()
+
+    @fences_nothing
+    def run_in_place(
+        self, main: Callable[..., T], /, *args: Any, timeslice: float | Steps | None = None, **kwargs: Any
+    ) -> T:
         """What `run` does, inside a scheduler that runs already: for `run_scheduler` in an ambient one's main thread.
 
         The `run_scheduler` command runs a whole program in an ambient scheduler, and the program may call
         `run_scheduler` itself. The threads that were there before live on; those started since are awaited, and the
         daemons among them unwound, before this returns. Not ambient meanwhile: inside itself it stays an error.
+
+        Where the command has chosen a time slice, `timeslice` does not change it.
         """
         before = dict(self.tasks)
         since = next(_numbers)
+        sliced = self._slices is not None
+        if not sliced:
+            self._begin_slices(checked(timeslice))
         self.ambient = False
         try:
             return main(*args, **kwargs)
@@ -324,6 +361,8 @@ class Scheduler:
                         task.join()
             finally:
                 self._unwind_in_place(before)
+                if not sliced:
+                    self._end_slices()
                 self.ambient = True
 
     def _unwind_in_place(self, before: dict[UserTask, None]) -> None:
@@ -376,6 +415,7 @@ class Scheduler:
         self.timers.clear()
 
     def _loop(self) -> None:
+        before = 0
         while not self._ended():
             if self._root.misses_one:
                 self._find_missing()
@@ -383,8 +423,12 @@ class Scheduler:
                 self._make_calls()
             if self.timers:
                 self.timers.fire(self.clock.now())
+            if self._early:
+                # Those who woke now are at the end, behind threads of which each may take its whole slice.
+                self.ready.rotate(len(self.ready) - before)
             if self.ready:
                 self._run_threads()
+                before = len(self.ready)
                 # If none is ready now, `_idle` asks. Else they must not keep those waiting that wait for descriptors.
                 if self.poller is not None and self.ready:
                     self.poller.poll(0)
@@ -423,7 +467,10 @@ class Scheduler:
         root, ready = self._root, self.ready
         self.turn = began = self.clock.now()
         root.has_turn = False
-        ready.append(root)
+        if self._early:
+            self._early = False
+        else:
+            ready.append(root)
         while not root.has_turn:
             task = self.to_start
             if task is None:
@@ -487,6 +534,9 @@ class Scheduler:
         deadline = self.timers.next_deadline()
         timeout = None if deadline is None else max(0.0, deadline - self.clock.now())
         pause = _LOOK_ROUND[0]
+        slices = self._slices
+        if slices is not None:
+            slices.pause()
         self.asleep = True
         try:
             while not (self.ready or self._calls):
@@ -511,6 +561,8 @@ class Scheduler:
             self.interrupt_main(exc)
         finally:
             self.asleep = False
+            if slices is not None:
+                slices.resume()
 
     def _sleep(self, timeout: float | None) -> bool:
         """Sleep until rung, `timeout` seconds at most and maybe less: see `longest_sleep`. Whether it was cut short."""
@@ -622,6 +674,9 @@ class Scheduler:
         self.to_start = None
         self.forked = True
         self.orphaned = me is not self.main
+        self._early = False
+        if self._slices is not None:
+            self._slices.in_child()
         if isinstance(me, UserTask):
             # It is the main thread now: the child lives as long as it does, daemon or not.
             me.daemon = False
@@ -645,12 +700,18 @@ def _report_failure(task: UserTask, exc: BaseException) -> None:
 report_failure: Callable[[UserTask, BaseException], None] = _report_failure
 
 
-def run_scheduler(main: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+@fences_nothing
+def run_scheduler(
+    main: Callable[..., T], /, *args: Any, timeslice: float | Steps | None = None, **kwargs: Any
+) -> T:
     """Run `main(*args, **kwargs)` as the main user thread of a new scheduler on the calling kernel thread.
 
     Round robin with every user thread that it starts. Returns its result, or raises its exception, after all
     non-daemon user threads have ended; daemon threads are then unwound: `TaskExit` is raised where they wait, so their
     `finally` blocks run.
+
+    `timeslice` ends the run of a user thread that computes without yielding after so many seconds, or `Steps`, and lets
+    the others run; None (the default) lets each run until it yields or waits. It is not passed on to `main`.
 
     Blocks the calling kernel thread. Raises `Deadlock` when every user thread waits and nothing can wake one, and
     `SchedulerError` (a RuntimeError) when called inside itself. Ctrl-C raises KeyboardInterrupt in `main`.
@@ -660,8 +721,8 @@ def run_scheduler(main: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     """
     outer = here.scheduler
     if outer is not None and outer.ambient and getattr(current(), "task", None) is outer.main:
-        return outer.run_in_place(main, *args, **kwargs)
-    return Scheduler().run(main, *args, **kwargs)
+        return outer.run_in_place(main, *args, timeslice=timeslice, **kwargs)
+    return Scheduler(timeslice=timeslice).run(main, *args, **kwargs)
 
 
 def yield_now() -> None:
