@@ -275,48 +275,52 @@ def loop(rounds: int) -> None:
         pass
 
 
-def others_run(part: Callable[[], object]) -> bool:
-    """Whether another thread got to run while `part` was computing."""
-    record: list[str] = []
+def beside_another(part: Callable[[list[str]], bool]) -> bool:
+    """What `part` says; another thread is ready beside it, and puts something into its list."""
 
     def main() -> bool:
+        record: list[str] = []
         Thread(target=record.append, args=("other",)).start()
-        part()
-        return bool(record)
+        return part(record)
 
     return bool(run_scheduler(main, timeslice=Steps(20)))
 
 
-def test_the_test_above_sees_a_switch() -> None:
-    assert others_run(lambda: loop(1000))
-
-
 def test_not_in_a_no_preemption_block() -> None:
-    def part() -> None:
+    def part(record: list[str]) -> bool:
         with no_preemption():
             loop(1000)
             with no_preemption():
                 loop(1000)
             loop(1000)
+            return bool(record)
 
-    assert not others_run(part)
+    assert not beside_another(part)
 
 
-def test_afterwards_again() -> None:
-    def part() -> None:
+def test_before_and_after_it() -> None:
+    def before(record: list[str]) -> bool:
+        loop(1000)
+        with no_preemption():
+            return bool(record)
+
+    def after(record: list[str]) -> bool:
         with no_preemption():
             loop(1000)
         loop(1000)
+        return bool(record)
 
-    assert others_run(part)
+    assert beside_another(before)
+    assert beside_another(after)
 
 
 def test_a_thread_may_still_yield_in_such_a_block() -> None:
-    def part() -> None:
+    def part(record: list[str]) -> bool:
         with no_preemption():
             yield_now()
+            return bool(record)
 
-    assert others_run(part)
+    assert beside_another(part)
 
 
 def test_the_block_is_the_threads_own() -> None:
