@@ -60,6 +60,7 @@ from greenthreads.trace import (
 )
 from scheduler import (
     Deadlock,
+    Policy,
     Scheduler,
     SchedulerError,
     Steps,
@@ -89,6 +90,7 @@ __all__ = [
     "LifoQueue",
     "Lock",
     "Once",
+    "Policy",
     "PriorityQueue",
     "Queue",
     "RLock",

@@ -33,8 +33,11 @@ import greenthreads
 import scheduler
 from greenthreads._stats import Stats
 from greenthreads.carriers import kernel_threads, set_default_kind
+from greenthreads.flame import Sampler
 from greenthreads.kernelpool import run_in_kernel_thread
-from scheduler import Deadlock, Scheduler, Steps, TaskExit, observers
+from greenthreads.timeline import Recorder
+from scheduler import Deadlock, Policy, Scheduler, Steps, TaskExit, observers
+from scheduler.policies import Priorities, WeightedFair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,10 +72,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if stats is not None:
         observers.subscribe(stats)
 
+    outputs: dict[str, Recorder | Sampler] = {}
+    if options.trace:
+        outputs[options.trace] = Recorder()
+    if options.flame:
+        outputs[options.flame] = Sampler()
+    for output in outputs.values():
+        output.start()
+
     process = os.getpid()
     outcome = _Outcome()
-    _run(program, outcome, Scheduler(timeslice=options.timeslice))
+    _run(program, outcome, Scheduler(timeslice=options.timeslice, policy=_POLICIES[options.policy]()))
     # A fork of the program ends here as well.
+    if os.getpid() == process:
+        for path, output in outputs.items():
+            output.stop()
+            _write(output, path)
     if stats is not None and os.getpid() == process:
         _print_last(stats.table())
     if outcome.interrupted:
@@ -94,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
         "--kind", choices=("user", "kernel"), default="user", help="what a Thread is unless it says so (default: user)"
     )
     parser.add_argument(
+        "--policy", choices=_POLICIES, default="round-robin", help="who runs next (default: round-robin)"
+    )
+    parser.add_argument(
         "--timeslice",
         type=_seconds,
         metavar="SECONDS",
@@ -109,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dump", action="store_true", help="say on stderr what all threads are doing at each SIGQUIT (Ctrl-\\)"
     )
+    parser.add_argument("--trace", metavar="FILE", help="write who ran when, in the Chrome trace event format")
+    parser.add_argument("--flame", metavar="FILE", help="write where the time went, as folded stacks")
     parser.add_argument("--stats", action="store_true", help="end with a table of what the threads did, on stderr")
     parser.add_argument(
         "--no-patch", dest="patch", action="store_false", help="leave threading and other standard modules as they are"
@@ -133,8 +153,14 @@ def _steps(text: str) -> Steps:
     return Steps(int(text))
 
 
+_POLICIES: dict[str, Callable[[], Policy | None]] = {
+    "round-robin": lambda: None,
+    "priorities": Priorities,
+    "fair": WeightedFair,
+}
+
 # Options that are followed by a value.
-_VALUED = ("--kind", "--timeslice", "--steps")
+_VALUED = ("--kind", "--policy", "--timeslice", "--steps", "--trace", "--flame")
 
 
 def _start_of_program(words: Sequence[str]) -> int:
@@ -367,6 +393,13 @@ def _trim(exc: BaseException) -> None:
 def _be_silent_once(_kind: object, _exc: object, _traceback: object) -> None:
     """For the KeyboardInterrupt that was reported before and only carries the news to the interpreter."""
     sys.excepthook = sys.__excepthook__
+
+
+def _write(output: Recorder | Sampler, path: str) -> None:
+    try:
+        output.write(path)
+    except OSError as error:
+        _print_last(f"run_scheduler: can't write {path!r}: {error.strerror}")
 
 
 def _print_last(text: str) -> None:

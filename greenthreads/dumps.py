@@ -137,7 +137,8 @@ class _Camera:
             stack = self.running(task.scheduler.host.ident)
         elif continuation is not None:
             stack = self._stacks.of(continuation.gr_frame)
-        return self._state(task, "user", state.value, runs_on, state is State.PARKED, task.scheduler.clock.now, stack)
+        words = "suspended" if task in task.scheduler.suspended else state.value
+        return self._state(task, "user", words, runs_on, state is State.PARKED, task.scheduler.clock.now, stack)
 
     def kernel(self, task: KernelTask, scheduler: Scheduler | None) -> ThreadState:
         """A kernel thread that has a record."""

@@ -28,7 +28,7 @@ from scheduler import control, fork, kernel, loop, shield
 from scheduler.continuation import current
 from scheduler.errors import TaskExit
 from scheduler.kernel import KernelTask, current_task, here
-from scheduler.task import UserTask, Wait
+from scheduler.task import UserTask, Wait, current_is_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -82,6 +82,9 @@ class Thread(_standard.Thread):
     _context: Context | None = None
     _group: ThreadGroup | None = None
     _kind: Kind | None = None
+    # For the policies of those names: see `scheduler.policies`. To be set on the thread, at any time.
+    priority: float = 0
+    weight: float = 1.0
     # Whether a user thread that finds no scheduler may become a kernel thread.
     _falls_back = False
     # Set by the standard class when a thread of its own starts.
@@ -260,6 +263,35 @@ class Thread(_standard.Thread):
         # A kernel thread that runs a scheduler is that scheduler's main user thread.
         scheduler = fork.running.get(task.ident or 0)
         (task if scheduler is None else scheduler.main).interrupt(exc)
+
+    def suspend(self) -> None:
+        """Put a user thread on hold, for debugging: it does not run until `resume` is called. From any thread.
+
+        It keeps what it holds, and its place in what it waits for; deadlines pass and interrupts wait. A thread may
+        suspend itself; another kernel thread's takes effect at its scheduler's next turn. RuntimeError for a kernel
+        thread, which CPython has no means to stop.
+        """
+        task = self._user_task("suspend")
+        if current_is_on(task.scheduler):
+            task.suspend_now()
+        else:
+            task.scheduler.post(task.suspend_now)
+
+    def resume(self) -> None:
+        """Undo `suspend`, from any thread. Nothing happens to a thread that is not suspended."""
+        task = self._user_task("resume")
+        if current_is_on(task.scheduler):
+            task.resume_now()
+        else:
+            task.scheduler.post(task.resume_now)
+
+    def _user_task(self, do: str) -> UserTask:
+        task = self._task
+        if isinstance(task, UserTask):
+            return task
+        if task is None and self._ident is None:
+            raise RuntimeError(f"cannot {do} thread before it is started")
+        raise RuntimeError(f"cannot {do} a kernel thread: only user threads can be put on hold")
 
     # ---- What it is ------------------------------------------------------------------------------------------------
 

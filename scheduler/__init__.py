@@ -3,7 +3,7 @@
 It knows nothing of `threading`'s API; that is `greenthreads`, over it. The chapters, in the order to read them:
 `task` (what a thread is to the engine, and its states), `continuation` (the stacks that threads run on), `loop` (who
 runs next), `timers` and `clock`, `waitqueue` (how threads wait), `kernel` (kernel threads in the same queues),
-`deadlock`, `signals`, `fork`, `timeslices` and `stepping`, `observers`, `control`.
+`deadlock`, `signals`, `fork`, `timeslices` and `stepping`, `policy`, `observers`, `control`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from scheduler.errors import Deadlock, ReplayDivergence, SchedulerBug, Scheduler
 from scheduler.kernel import current_task
 from scheduler.loop import Scheduler, run_scheduler, sleep, yield_now
 from scheduler.observers import Observer
+from scheduler.policy import Policy
 from scheduler.task import State, Task
 from scheduler.timeslices import Steps, no_preemption
 from scheduler.waitqueue import WaitQueue
@@ -22,6 +23,7 @@ __all__ = [
     "Deadlock",
     "MonotonicClock",
     "Observer",
+    "Policy",
     "ReplayDivergence",
     "Scheduler",
     "SchedulerBug",

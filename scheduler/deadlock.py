@@ -136,6 +136,10 @@ class Reasons:
     def of(self, task: Task) -> tuple[str, Task | None]:
         """What `task` waits for, and who holds that, if anybody does."""
         reason = task.waits_for()
+        scheduler = task.scheduler
+        suspension = None if scheduler is None else scheduler.suspended.get(task)  # type: ignore[call-overload]
+        if suspension is not None and suspension.due:
+            return "to be resumed", None
         if reason is None:
             return "nothing (it was never run)", None
         if isinstance(reason, str):

@@ -34,10 +34,11 @@ from scheduler.clock import Clock, MonotonicClock
 from scheduler.continuation import Continuation, current
 from scheduler.errors import Deadlock, SchedulerBug, SchedulerError, TaskExit
 from scheduler.kernel import KernelTask, current_task, here, longest_sleep
+from scheduler.policy import Policy, ready_queue
 from scheduler.poller import Poller
 from scheduler.signals import CtrlC
 from scheduler.stepping import slices_for
-from scheduler.task import GONE, State, Task, UserTask
+from scheduler.task import GONE, State, Suspension, Task, UserTask
 from scheduler.timers import Timers
 from scheduler.timeslices import Slices, Steps, checked, fences_nothing
 
@@ -145,30 +146,39 @@ class Scheduler:
     """Runs user threads on the kernel thread that calls `run`.
 
     One a kernel thread; several kernel threads may each run one. `clock` is where it reads the time (`VirtualClock`
-    for tests); `timeslice` is as in `run_scheduler`. A scheduler is used once.
+    for tests); `timeslice` and `policy` are as in `run_scheduler`. A scheduler is used once.
     """
 
     __slots__ = (
         "__weakref__", "_at_end", "_awaited", "_bell", "_calls", "_closed", "_early", "_passes", "_root", "_slices",
         "_started", "_timeslice",
-        "ambient", "asleep", "clock", "forked", "host", "idle", "main", "orphaned", "poller", "ready", "tasks",
+        "ambient", "asleep", "clock", "forked", "host", "idle", "main", "orphaned", "poller", "ready", "suspended",
+        "tasks",
         "timers", "to_start", "turn",
     )  # fmt: skip
 
     # What the engine keeps of each thread.
     task_type: type[UserTask] = UserTask
 
-    def __init__(self, *, clock: Clock | None = None, timeslice: float | Steps | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        timeslice: float | Steps | None = None,
+        policy: Policy | None = None,
+    ) -> None:
         self._timeslice = checked(timeslice)
         self._slices: Slices | None = None
         # Whether the root's turn came early, and its place in the ring is kept: see `cut_short`.
         self._early = False
         self.clock: Clock = MonotonicClock() if clock is None else clock
         # Invariant: a task is here iff it is READY, or NEW; the root is here iff threads run.
-        self.ready: deque[Task] = deque()
+        self.ready: deque[Task] = ready_queue(policy)
         # Every task that was started and is not done, in the order of their start.
         self.tasks: dict[UserTask, None] = {}
         self.timers = Timers()
+        # Those that are on hold. Invariant: none of them is in the ready queue for longer than until its turn.
+        self.suspended: dict[UserTask, Suspension] = {}
         self.idle: list[Continuation] = []
         self.asleep = False
         # In the child of a fork; and there, whether the main thread stayed in the parent.
@@ -370,6 +380,7 @@ class Scheduler:
             deadline = self.clock.now() + _UNWIND_SECONDS
             left = self._tasks_but(before)
             for task in left:
+                task.resume_now()
                 task.interrupt_now(TaskExit(), replace=True)
             for task in left:
                 task.join(deadline)
@@ -574,6 +585,7 @@ class Scheduler:
 
     def _deadlocked(self) -> None:
         error = Deadlock(deadlock.report(self.tasks))
+        self.main.resume_now()
         if self.main.done:
             raise error
         self.main.interrupt_now(error)
@@ -593,6 +605,8 @@ class Scheduler:
         """End every thread that is left, by an exception, so that its `finally` blocks run; then the continuations."""
         self._closed = True
         failure: BaseException | None = None
+        for task in list(self.suspended):
+            task.resume_now()
         for _ in range(_UNWIND_THROWS):
             for task in list(self.tasks):
                 task.interrupt_now(TaskExit(), replace=True)
@@ -664,6 +678,7 @@ class Scheduler:
         self.idle.clear()
         self._calls.clear()
         self.timers = Timers()
+        self.suspended.clear()
         self._bell = allocate_lock()
         self._bell.acquire()
         if self.poller is not None:
@@ -702,7 +717,12 @@ report_failure: Callable[[UserTask, BaseException], None] = _report_failure
 
 @fences_nothing
 def run_scheduler(
-    main: Callable[..., T], /, *args: Any, timeslice: float | Steps | None = None, **kwargs: Any
+    main: Callable[..., T],
+    /,
+    *args: Any,
+    timeslice: float | Steps | None = None,
+    policy: Policy | None = None,
+    **kwargs: Any,
 ) -> T:
     """Run `main(*args, **kwargs)` as the main user thread of a new scheduler on the calling kernel thread.
 
@@ -711,7 +731,8 @@ def run_scheduler(
     `finally` blocks run.
 
     `timeslice` ends the run of a user thread that computes without yielding after so many seconds, or `Steps`, and lets
-    the others run; None (the default) lets each run until it yields or waits. It is not passed on to `main`.
+    the others run; None (the default) lets each run until it yields or waits. `policy` chooses who runs next; None is
+    round robin. Neither is passed on to `main`.
 
     Blocks the calling kernel thread. Raises `Deadlock` when every user thread waits and nothing can wake one, and
     `SchedulerError` (a RuntimeError) when called inside itself. Ctrl-C raises KeyboardInterrupt in `main`.
@@ -721,8 +742,12 @@ def run_scheduler(
     """
     outer = here.scheduler
     if outer is not None and outer.ambient and getattr(current(), "task", None) is outer.main:
+        if policy is not None:
+            raise SchedulerError(
+                "the run_scheduler command has chosen the policy: give it --policy, or run the program with python"
+            )
         return outer.run_in_place(main, *args, timeslice=timeslice, **kwargs)
-    return Scheduler(timeslice=timeslice).run(main, *args, **kwargs)
+    return Scheduler(timeslice=timeslice, policy=policy).run(main, *args, **kwargs)
 
 
 def yield_now() -> None:

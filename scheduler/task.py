@@ -223,6 +223,16 @@ class Task:
         self.at_end = None
 
 
+class Suspension:
+    """Of a thread that is on hold: how it will go on, and whether its turn has come meanwhile."""
+
+    __slots__ = ("due", "switch")
+
+    def __init__(self, switch: Callable[[], object], due: bool) -> None:
+        self.switch = switch
+        self.due = due
+
+
 class UserTask(Task):
     """A thread that a scheduler runs.
 
@@ -429,9 +439,9 @@ class UserTask(Task):
             return  # NEW: raised in place of the first line
         if self.wait is None:
             # READY after a yield, or RUNNING: raised when the thread is next resumed, or at its next park.
-            self.switch = self._throw_pending
+            self._go_on_by(self._throw_pending)
         elif self._claim():
-            self.switch = self._throw_pending
+            self._go_on_by(self._throw_pending)
             self.unpark()
         # else: a waker was first. The thread owns what it waited for; `park` arms the interrupt when it returns.
 
@@ -470,9 +480,80 @@ class UserTask(Task):
         if exc is not None:
             raise exc
 
+    # On hold
+
+    def _go_on_by(self, switch: Callable[[], object]) -> None:
+        suspension = self.scheduler.suspended.get(self)
+        if suspension is None:
+            self.switch = switch
+        else:
+            suspension.switch = switch
+
+    def suspend_now(self) -> None:
+        """Put the thread on hold until `resume_now`. On the scheduler's own kernel thread; the thread itself may, too.
+
+        It keeps its place in what it waits for, and is given what it waits for; it only does not run.
+        """
+        suspended = self.scheduler.suspended
+        if self.done or self in suspended:
+            return
+        running = current().task is self
+        due = running
+        try:
+            self.ready.remove(self)
+            due = True
+        except ValueError:
+            pass  # It is parked, or runs.
+        suspended[self] = Suspension(self.switch, due)
+        self.switch = self._stay
+        if running:
+            self.ready.popleft().switch()
+
+    def _stay(self) -> None:
+        """The turn of a thread on hold has come: it is the next one's. Stands in for `switch`."""
+        suspended = self.scheduler.suspended
+        task: Task = self
+        # A loop, not a call by each of them: many may have been woken at once.
+        while (suspension := suspended.get(task)) is not None:  # type: ignore[call-overload]
+            suspension.due = True
+            task = self.ready.popleft()
+        task.switch()
+
+    def resume_now(self) -> None:
+        """Undo `suspend_now`."""
+        suspension = self.scheduler.suspended.pop(self, None)
+        if suspension is not None:
+            self.switch = suspension.switch
+            if suspension.due:
+                self.unpark()
+
     def now(self) -> float:
         """See `Task.now`."""
         return self.scheduler.clock.now()
+
+
+def _hear_wakeups(on: bool) -> None:
+    """Have `unpark` and `expire` tell observers. Other methods, not a check in these: that would cost each wakeup."""
+    UserTask.unpark = _unpark_aloud if on else _unpark  # type: ignore[method-assign]
+    UserTask.expire = _expire_aloud if on else _expire  # type: ignore[method-assign]
+
+
+_unpark, _expire = UserTask.unpark, UserTask.expire
+
+
+def _unpark_aloud(self: UserTask) -> None:
+    # First: it may run, on another kernel thread, before this returns.
+    observers.woken(self)
+    _unpark(self)
+
+
+def _expire_aloud(self: UserTask) -> None:
+    if self.waiters is None or self in self.waiters:
+        observers.woken(self)
+    _expire(self)
+
+
+observers.hear_wakeups = _hear_wakeups
 
 
 def unpark_all(waiters: Waiters) -> None:

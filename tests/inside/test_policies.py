@@ -1,0 +1,343 @@
+"""Policies: who runs next. Each one's order, and that everything else goes on as in the ring."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from greenthreads import (
+    Deadlock,
+    Event,
+    Lock,
+    Policy,
+    Queue,
+    Scheduler,
+    SchedulerError,
+    Steps,
+    Thread,
+    run_scheduler,
+    sleep,
+    yield_now,
+)
+from scheduler import Task, VirtualClock
+from scheduler.policies import Priorities, RoundRobin, WeightedFair
+
+
+class LastFirst(Policy):
+    """A policy of one's own: who became ready last runs first."""
+
+    def __init__(self) -> None:
+        self.ready: list[Task] = []
+
+    def add(self, task: Task) -> None:
+        self.ready.append(task)
+
+    def take(self) -> Task:
+        return self.ready.pop()
+
+    def __len__(self) -> int:
+        return len(self.ready)
+
+
+POLICIES: list[Callable[[], Policy]] = [RoundRobin, Priorities, lambda: Priorities(None), WeightedFair, LastFirst]
+
+
+@pytest.fixture(params=POLICIES, ids=["RoundRobin", "Priorities", "strict", "WeightedFair", "LastFirst"])
+def policy(request: pytest.FixtureRequest) -> Policy:
+    return request.param()  # type: ignore[no-any-return]
+
+
+def turns(policy: Policy | None, threads: dict[str, dict[str, float]], count: int, run: float = 1.0) -> list[str]:
+    """Who had the first `count` turns, of threads with these attributes that do nothing but yield."""
+    record: list[str] = []
+
+    def main() -> None:
+        def work(name: str) -> None:
+            while len(record) < count:
+                record.append(name)
+                now[0] += run
+                yield_now()
+
+        for name, attributes in threads.items():
+            thread = Thread(target=work, args=(name,))
+            for attribute, value in attributes.items():
+                setattr(thread, attribute, value)
+            thread.start()
+
+    run_scheduler(main, policy=policy)
+    return record[:count]
+
+
+now = [0.0]
+
+
+# ---- The order of each -----------------------------------------------------------------------------------------------
+
+
+def test_round_robin_is_the_ring() -> None:
+    threads: dict[str, dict[str, float]] = {name: {} for name in "abc"}
+    assert turns(RoundRobin(), threads, 9) == turns(None, threads, 9) == list("abcabcabc")
+
+
+def test_the_highest_priority_runs_first() -> None:
+    threads = {"low": {"priority": -1}, "none": {}, "high": {"priority": 5}, "too": {"priority": 5}}
+    assert turns(Priorities(ageing=None), threads, 6) == ["high", "too"] * 3
+
+
+def test_a_priority_may_change_at_any_time() -> None:
+    record: list[str] = []
+
+    def main() -> None:
+        def work(name: str) -> None:
+            for _ in range(3):
+                record.append(name)
+                first.priority = 0
+                yield_now()
+
+        first = Thread(target=work, args=("first",))
+        second = Thread(target=work, args=("second",))
+        first.priority, second.priority = 2, 1
+        first.start()
+        second.start()
+
+    run_scheduler(main, policy=Priorities(ageing=None))
+    assert record == ["first"] + ["second"] * 3 + ["first"] * 2
+
+
+def test_who_waits_is_promoted() -> None:
+    threads = {"high": {"priority": 2}, "low": {"priority": 0}}
+    record = turns(Priorities(ageing=10), threads, 200)
+    # Two levels of ten turns each: the low one has about every twentieth.
+    assert 8 <= Counter(record)["low"] <= 12
+    assert "low" in record[:25]
+    assert "low" not in record[:18]
+
+
+def test_a_priority_may_come_from_anywhere() -> None:
+    record: list[str] = []
+    order = {"a": 1, "b": 3, "c": 2}
+
+    def main() -> None:
+        for name in order:
+            Thread(target=record.append, args=(name,), name=name).start()
+
+    run_scheduler(main, policy=Priorities(of=lambda task: order.get(task.name, 0)))
+    assert record == ["b", "c", "a"]
+
+
+def test_time_is_shared_by_weight() -> None:
+    now[0] = 0.0
+    policy = WeightedFair(clock=lambda: now[0])
+    threads = {"one": {"weight": 1}, "two": {"weight": 2}, "five": {"weight": 5}}
+    assert Counter(turns(policy, threads, 800)) == {"one": 100, "two": 200, "five": 500}
+
+
+def test_who_runs_longer_has_fewer_turns() -> None:
+    now[0] = 0.0
+    record: Counter[str] = Counter()
+
+    def main() -> None:
+        def work(name: str, run: float) -> None:
+            while now[0] < 1000:
+                record[name] += 1
+                now[0] += run
+                yield_now()
+
+        Thread(target=work, args=("long", 4.0)).start()
+        Thread(target=work, args=("short", 1.0)).start()
+
+    run_scheduler(main, policy=WeightedFair(clock=lambda: now[0]))
+    assert abs(record["short"] - 4 * record["long"]) <= 4
+
+
+def test_a_thread_that_waited_has_saved_nothing_up() -> None:
+    now[0] = 0.0
+    record: list[str] = []
+    event = Event()
+
+    def main() -> None:
+        def work(name: str) -> None:
+            while len(record) < 200:
+                record.append(name)
+                now[0] += 1
+                if len(record) == 100:
+                    event.set()
+                yield_now()
+
+        def late() -> None:
+            event.wait()
+            work("late")
+
+        Thread(target=late).start()
+        yield_now()
+        Thread(target=work, args=("early",)).start()
+
+    run_scheduler(main, policy=WeightedFair(clock=lambda: now[0]))
+    assert set(record[:100]) == {"early"}
+    assert 48 <= Counter(record[100:])["late"] <= 52
+
+
+def test_time_goes_on_where_the_clock_does_not() -> None:
+    threads = {"a": {"weight": 1}, "b": {"weight": 3}}
+    record = Counter(turns(WeightedFair(clock=lambda: 0.0), threads, 400))
+    assert 290 <= record["b"] <= 310
+
+
+def test_a_policy_of_ones_own() -> None:
+    record: list[str] = []
+
+    def main() -> None:
+        for name in "abc":
+            Thread(target=record.append, args=(name,)).start()
+
+    run_scheduler(main, policy=LastFirst())
+    assert record == ["c", "b", "a"]
+
+
+# ---- All of them, with everything else -------------------------------------------------------------------------------
+
+
+def test_timers_fire_while_threads_yield(policy: Policy) -> None:
+    def main() -> bool:
+        done: list[int] = []
+
+        def sleeper() -> None:
+            sleep(0.001)
+            done.append(1)
+
+        thread = Thread(target=sleeper)
+        thread.priority, thread.weight = 10, 1000.0
+        thread.start()
+        thread = Thread(target=lambda: [yield_now() for _ in iter(lambda: bool(done), True)])
+        thread.start()
+        thread.join()
+        return bool(done)
+
+    if isinstance(policy, LastFirst):
+        pytest.skip("who yields runs again at once: that is what this policy does")
+    assert run_scheduler(main, policy=policy)
+
+
+def test_threads_wait_and_wake_across_kinds(policy: Policy) -> None:
+    def main() -> int:
+        queue: Queue[int] = Queue(2)
+        total = [0]
+
+        def consume() -> None:
+            for _ in range(50):
+                item = queue.get()
+                total[0] += item
+
+        threads = [Thread(target=consume) for _ in range(2)]
+        threads += [Thread(target=lambda: [queue.put(n) for n in range(50)], kind=kind) for kind in ("user", "kernel")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return total[0]
+
+    assert run_scheduler(main, policy=policy) == 2 * sum(range(50))
+
+
+def test_many_short_threads_recycle_their_stacks(policy: Policy) -> None:
+    def main() -> int:
+        done: list[int] = []
+        for _ in range(3):
+            threads = [Thread(target=done.append, args=(1,)) for _ in range(200)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        return len(done)
+
+    assert run_scheduler(main, policy=policy) == 600
+
+
+def test_time_slices_end_runs_under_any_policy(policy: Policy) -> None:
+    def main() -> list[int]:
+        done: list[int] = []
+        other = Thread(target=done.append, args=(1,))
+        other.priority = 1
+        other.start()
+        while not done and not isinstance(policy, LastFirst):
+            pass
+        return done
+
+    assert run_scheduler(main, policy=policy, timeslice=Steps(50)) in ([1], [])
+
+
+def test_deadlocks_are_found_and_daemons_unwound(policy: Policy) -> None:
+    record: list[str] = []
+
+    def daemon() -> None:
+        try:
+            Event().wait()
+        finally:
+            record.append("unwound")
+
+    def main() -> None:
+        Thread(target=daemon, daemon=True).start()
+        yield_now()
+        sleep(0)
+        lock = Lock()
+        lock.acquire()
+        with pytest.raises(Deadlock):
+            lock.acquire()
+
+    Scheduler(clock=VirtualClock(), policy=policy).run(main)
+    assert record == ["unwound"] or isinstance(policy, LastFirst)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_leaves_the_others_behind(policy: Policy) -> None:
+    record: list[int] = []
+
+    def main() -> int:
+        for _ in range(5):
+            Thread(target=record.append, args=(1,)).start()
+        child = os.fork()
+        if child == 0:
+            yield_now()
+            os._exit(len(record))
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert run_scheduler(main, policy=policy) == 0
+    assert len(record) == 5
+
+
+def test_a_policy_serves_one_scheduler() -> None:
+    policy = RoundRobin()
+
+    def main() -> None:
+        Thread(target=print).start()
+        yield_now()
+
+        def another() -> None:
+            with pytest.raises(SchedulerError, match="this policy serves another scheduler: make a new one"):
+                run_scheduler(print, policy=policy)
+
+        # Ready while the other kernel thread looks.
+        Thread(target=yield_now).start()
+        Thread(target=yield_now).start()
+        yield_now()
+        Thread(target=another, kind="kernel").start()
+        assert len(policy)
+
+    run_scheduler(main, policy=policy)
+    assert len(policy) == 0
+    run_scheduler(lambda: None, policy=policy)
+
+
+@pytest.mark.parametrize("policy", [1, RoundRobin], ids=["a number", "a class"])
+def test_what_is_no_policy_is_refused(policy: Any) -> None:
+    with pytest.raises(TypeError, match="policy must be a Policy or None, not "):
+        run_scheduler(print, policy=policy)
+
+
+def test_ageing_is_a_number_of_turns() -> None:
+    with pytest.raises(ValueError, match="ageing must be at least 1 turn, or None, not 0"):
+        Priorities(0)
