@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import greenthreads
 import scheduler
+from greenthreads import watch
 from greenthreads._stats import Stats
 from greenthreads.carriers import kernel_threads, set_default_kind
 from greenthreads.flame import Sampler
@@ -46,7 +47,8 @@ __all__ = ["main"]
 
 _USAGE = """run_scheduler [options] SCRIPT [args ...]
        run_scheduler [options] -m MODULE [args ...]
-       run_scheduler [options] -c CODE [args ...]"""
+       run_scheduler [options] -c CODE [args ...]
+       run_scheduler --attach PID"""
 
 # The standard function as it was when this module was imported: the program may be patched.
 _standard_threads = threading.enumerate
@@ -62,8 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     at = _start_of_program(words)
     parser = _parser()
     options = parser.parse_args(words[:at])
+    if options.attach is not None or options.top:
+        return _watch(options.attach, [word for word in words[:at] if word != "--top"] + words[at:])
     program = _program(words[at:], parser)
     set_default_kind(options.kind)
+    if options.watchable:
+        watch.listen()
     if options.dump:
         greenthreads.dump_on_signal()
     if options.patch and options.kind == "user":
@@ -83,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     process = os.getpid()
     outcome = _Outcome()
     _run(program, outcome, Scheduler(timeslice=options.timeslice, policy=_POLICIES[options.policy]()))
+    watch.close()
     # A fork of the program ends here as well.
     if os.getpid() == process:
         for path, output in outputs.items():
@@ -129,12 +136,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--trace", metavar="FILE", help="write who ran when, in the Chrome trace event format")
     parser.add_argument("--flame", metavar="FILE", help="write where the time went, as folded stacks")
+    parser.add_argument("--top", action="store_true", help="show live what the threads do, and the output below")
+    parser.add_argument("--watchable", action="store_true", help="let run_scheduler --attach PID show that")
+    parser.add_argument("--attach", metavar="PID", type=int, help="show it of a program that was started so")
     parser.add_argument("--stats", action="store_true", help="end with a table of what the threads did, on stderr")
     parser.add_argument(
         "--no-patch", dest="patch", action="store_false", help="leave threading and other standard modules as they are"
     )
     parser.add_argument("-V", "--version", action="version", version=f"greenthreads {greenthreads.__version__}")
     return parser
+
+
+def _watch(process: int | None, words: list[str]) -> int:
+    from greenthreads import top
+
+    return top.run(words) if process is None else top.attach(process)
 
 
 def _seconds(text: str) -> float:
@@ -160,7 +176,7 @@ _POLICIES: dict[str, Callable[[], Policy | None]] = {
 }
 
 # Options that are followed by a value.
-_VALUED = ("--kind", "--policy", "--timeslice", "--steps", "--trace", "--flame")
+_VALUED = ("--kind", "--policy", "--timeslice", "--steps", "--trace", "--flame", "--attach")
 
 
 def _start_of_program(words: Sequence[str]) -> int:

@@ -247,8 +247,10 @@ def test_a_signal_makes_a_dump_while_all_threads_wait(on_signal: Callable[..., N
                 event.set()
 
     def main() -> None:
-        Thread(target=ring, kind="kernel").start()
+        ringer = Thread(target=ring, kind="kernel")
+        ringer.start()
         event.wait()
+        ringer.join()
 
     run_scheduler(main)
     assert "user thread 'MainThread' on 'MainThread': parked for" in file.getvalue()

@@ -51,8 +51,10 @@ def test_every_scheduler_is_sampled_and_sleep_is_told() -> None:
                 sampler.look()
             event.set()
 
-        Thread(target=look, kind="kernel").start()
+        looker = Thread(target=look, kind="kernel")
+        looker.start()
         event.wait()
+        looker.join()
 
     run_scheduler(main)
     assert sampler.stacks["MainThread;(asleep)"] == 1

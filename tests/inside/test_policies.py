@@ -313,19 +313,13 @@ def test_a_policy_serves_one_scheduler() -> None:
     policy = RoundRobin()
 
     def main() -> None:
-        Thread(target=print).start()
+        # Looked at once it has been taken out of the inbox.
+        for _ in range(2):
+            Thread(target=lambda: [yield_now() for _ in range(3)]).start()
         yield_now()
-
-        def another() -> None:
-            with pytest.raises(SchedulerError, match="this policy serves another scheduler: make a new one"):
-                run_scheduler(print, policy=policy)
-
-        # Ready while the other kernel thread looks.
-        Thread(target=yield_now).start()
-        Thread(target=yield_now).start()
-        yield_now()
-        Thread(target=another, kind="kernel").start()
         assert len(policy)
+        with pytest.raises(SchedulerError, match="this policy serves another scheduler: make a new one"):
+            Scheduler(policy=policy)
 
     run_scheduler(main, policy=policy)
     assert len(policy) == 0

@@ -238,6 +238,7 @@ def test_another_kernel_thread_may_do_it(run: Callable[..., Any], until: Callabl
         resumer = Thread(target=thread.resume, kind="kernel")
         resumer.start()
         thread.join()
+        resumer.join()
 
     run(main)
     assert counts[0] == -1

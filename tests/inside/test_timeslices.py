@@ -195,8 +195,10 @@ def test_another_kernel_thread_gets_in(run: Callable[..., Any]) -> None:
 
         Thread(target=waiter).start()
         yield_now()
-        Thread(target=event.set, kind="kernel").start()
+        setter = Thread(target=event.set, kind="kernel")
+        setter.start()
         spin_until(done)
+        setter.join()
 
     run(main, timeslice=SOON)
 
