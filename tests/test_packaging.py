@@ -75,7 +75,7 @@ def test_the_supported_pythons_agree(installed: importlib.metadata.Distribution)
 
 def test_every_extra_is_installable(installed: importlib.metadata.Distribution) -> None:
     extras = installed.metadata.get_all("Provides-Extra") or []
-    assert sorted(extras) == ["bench", "dev", "examples", "groups", "gunicorn", "integration", "test"]
+    assert sorted(extras) == ["bench", "dev", "examples", "groups", "gunicorn", "integration", "test", "top"]
 
 
 # The packages.
