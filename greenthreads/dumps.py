@@ -5,8 +5,8 @@ a snapshot for the others, which may go on while it is being made. So it may be 
 has come in the middle of a primitive.
 
 **A hundred thousand threads are readable because most do the same.** Threads of one kind and state, with equal stacks,
-that wait for things of one kind, are one entry with a count. Frames are told apart by code object and position, and
-each is put into words only once: that is what makes a large dump fast, too.
+that wait for things of one kind, are one entry with a count. Stacks are told apart by code objects and positions, and
+each distinct one is put into words only once: that is what makes a large dump fast, too.
 
 Left out of a stack are the frames of this library; of the engine alone where there are no others.
 """
@@ -29,7 +29,7 @@ from scheduler.kernel import KernelTask, here
 from scheduler.task import State, UserTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from types import CodeType, FrameType
 
     from greenthreads.carriers import Kind
@@ -79,30 +79,36 @@ class _Stacks:
     """Walks stacks. Equal ones are one tuple."""
 
     def __init__(self) -> None:
-        # By code object (its address: hashing one is slow) and position: the frame in words. The code object is kept
-        # with it, so that the address stays its own.
-        self._frames: dict[tuple[int, int], tuple[Frame, CodeType]] = {}
-        self._stacks: dict[tuple[tuple[int, int], ...], tuple[Frame, ...]] = {}
+        # By the code objects (their addresses: hashing one is slow) and positions of all frames in turn. The code
+        # objects are kept, so that an address stays the same one's.
+        self._stacks: dict[tuple[int, ...], tuple[Frame, ...]] = {}
+        self._kept: set[CodeType] = set()
         self._distinct: dict[tuple[Frame, ...], tuple[Frame, ...]] = {}
 
     def of(self, frame: FrameType | None) -> tuple[Frame, ...]:
         """The stack that ends in `frame`."""
-        frames = self._frames
-        keys = []
-        while frame is not None:
-            code = frame.f_code
-            key = (id(code), frame.f_lasti)
-            if key not in frames:
-                frames[key] = (Frame(code.co_filename, frame.f_lineno or 0, code.co_name), code)
-            keys.append(key)
-            frame = frame.f_back
+        keys: list[int] = []
+        at = frame
+        while at is not None:
+            keys.append(id(at.f_code))
+            keys.append(at.f_lasti)
+            at = at.f_back
         path = tuple(keys)
         stack = self._stacks.get(path)
         if stack is None:
-            stack = self._without_ours([frames[key] for key in path])
+            stack = self._without_ours(self._in_words(frame))
             # Two paths through this library may look the same without it.
             stack = self._stacks[path] = self._distinct.setdefault(stack, stack)
         return stack
+
+    def _in_words(self, frame: FrameType | None) -> list[tuple[Frame, CodeType]]:
+        path = []
+        while frame is not None:
+            code = frame.f_code
+            self._kept.add(code)
+            path.append((Frame(code.co_filename, frame.f_lineno or 0, code.co_name), code))
+            frame = frame.f_back
+        return path
 
     def _without_ours(self, path: list[tuple[Frame, CodeType]]) -> tuple[Frame, ...]:
         for is_hidden in (deadlock.is_ours, deadlock.is_of_engine):
@@ -192,15 +198,7 @@ class _Camera:
 
 def take(frame: FrameType | None = None) -> list[ThreadState]:
     """The state of every thread of both kinds. `frame` is where the calling thread's stack begins (default: here)."""
-    camera = _Camera(sys._getframe(1) if frame is None else frame)
-    # Nothing here makes garbage that only the collector finds, and looking for it among 100,000 stacks takes seconds.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return list(camera.all())
-    finally:
-        if collecting:
-            gc.enable()
+    return list(_Camera(sys._getframe(1) if frame is None else frame).all())
 
 
 # ---- Putting it into words -------------------------------------------------------------------------------------------
@@ -211,9 +209,12 @@ def _text(threads: list[ThreadState]) -> str:
     counts = f"{users:,} user and {len(threads) - users:,} kernel threads"
     lines = [f"{counts} in process {os.getpid()} (most recent call first)"]
     entries: dict[object, list[ThreadState]] = {}
+    kinds: dict[str | None, str] = {None: ""}
     for thread in threads:
         # "Lock L1" and "Lock L2" are things of one kind.
-        kind = re.sub(r" [A-Z]\d+\b", "", thread.waits_for or "", count=1)
+        kind = kinds.get(thread.waits_for)
+        if kind is None:
+            kind = kinds[thread.waits_for] = re.sub(r" [A-Z]\d+\b", "", thread.waits_for or "", count=1)
         entries.setdefault((thread.kind, thread.runs_on, thread.state, kind, id(thread.stack)), []).append(thread)
     for entry in entries.values():
         lines.append("")
@@ -226,23 +227,23 @@ def _headline(entry: list[ThreadState]) -> str:
     first = entry[0]
     count = f"{len(entry):,} {first.kind} threads" if len(entry) > 1 else f"{first.kind} thread"
     where = f" on {first.runs_on!r}" if first.kind == "user" else ""
-    line = f"{count} {_some(repr(thread.name) for thread in entry)}{where}: {first.state}"
+    names = _some([repr(thread.name) for thread in entry[:_MOST_NAMES]], len(entry))
+    line = f"{count} {names}{where}: {first.state}"
     seconds = [thread.seconds for thread in entry if thread.seconds is not None]
     if seconds:
         least, most = f"{min(seconds):.1f}", f"{max(seconds):.1f}"
         line += f" for {least} s" if least == most else f" for {least} to {most} s"
     if first.waits_for is not None:
-        things = dict.fromkeys(
-            (thread.waits_for or "") + (f", held by {thread.held_by}" if thread.held_by else "") for thread in entry
-        )
-        line += f", waits for {_some(things, '; ')}" if len(entry) == 1 else f", wait for {_some(things, '; ')}"
+        things = list(dict.fromkeys((thread.waits_for, thread.held_by) for thread in entry))
+        shown = [f"{what}, held by {holder}" if holder else str(what) for what, holder in things[:_MOST_NAMES]]
+        line += f", {'waits' if len(entry) == 1 else 'wait'} for {_some(shown, len(things), '; ')}"
     return line
 
 
-def _some(words: Iterable[str], separator: str = ", ") -> str:
-    every = list(words)
-    shown = separator.join(every[:_MOST_NAMES])
-    return shown if len(every) <= _MOST_NAMES else f"{shown} and {len(every) - _MOST_NAMES:,} more"
+def _some(shown: list[str], count: int, separator: str = ", ") -> str:
+    """The first of `count` words, and how many more there are."""
+    words = separator.join(shown)
+    return words if count <= len(shown) else f"{words} and {count - len(shown):,} more"
 
 
 def _json(threads: list[ThreadState]) -> str:
@@ -263,6 +264,17 @@ def _json(threads: list[ThreadState]) -> str:
 
 
 _FORMATS: dict[str, Callable[[list[ThreadState]], str]] = {"text": _text, "json": _json}
+
+
+def _dump(frame: FrameType | None, words: Callable[[list[ThreadState]], str]) -> str:
+    # Nothing here makes garbage that only the collector finds, and looking for it among 100,000 stacks takes seconds.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return words(take(frame))
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _checked(format: str) -> Callable[[list[ThreadState]], str]:
@@ -293,7 +305,7 @@ def dump_threads(file: IO[str] | int | None = None, *, format: Format = "text") 
     From any thread, also from a signal handler. Does not block, but where writing to `file` does.
     """
     words = _checked(format)
-    text = words(take(sys._getframe(1)))
+    text = _dump(sys._getframe(1), words)
     _write(text, file)
     return text
 
@@ -310,7 +322,7 @@ class _Dumper:
         self.chain = chain
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        _write(self._words(take(frame)), sys.stderr if self._file is None else self._file)
+        _write(_dump(frame, self._words), sys.stderr if self._file is None else self._file)
         if callable(self.chain):
             self.chain(number, frame)
 

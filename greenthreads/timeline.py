@@ -78,8 +78,12 @@ class Recorder(observers.Observer):
         self._number(getattr(current(), "task", None))
 
         def hook(event: str, pair: tuple[Continuation, Continuation]) -> None:
+            origin, target = pair
+            if origin is target:
+                # The next thread to run is a new one, and takes over the stack of the one that has ended here.
+                return
             try:
-                task = pair[0].task
+                task = origin.task
                 reason = task.wait
                 note((now(), ident, _SWITCHED, task.number, 0, "" if reason is None else _words(reason, task)))
             except AttributeError:

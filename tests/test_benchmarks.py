@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import sleeping
+from benchmarks import inside, sleeping
 from benchmarks.catalogue import SCENARIOS
 from benchmarks.libraries import LIBRARIES
 from benchmarks.measure import Sample, Size, Stopwatch
@@ -150,3 +150,10 @@ def test_an_unknown_name_is_refused() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("no scenario matches 'lock-fee'; there are yield-2, yield-100")
+
+
+def test_the_program_about_seeing_inside_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    inside.main(quick=True)
+    shown = capsys.readouterr().out
+    for figure in ("% each", "throughput lost", "counting steps", "dump of 5,000", "ns a switch for the trace"):
+        assert figure in shown
