@@ -20,9 +20,9 @@ import re
 import signal
 import sys
 import time
-from _thread import get_ident
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
+from greenthreads._unpatched import get_ident
 from greenthreads.carriers import kernel_threads, standard_threads
 from scheduler import deadlock, fork
 from scheduler.kernel import KernelTask, here
@@ -310,6 +310,13 @@ def dump_threads(file: IO[str] | int | None = None, *, format: Format = "text") 
     return text
 
 
+def _descriptor_of(file: IO[str] | int | None) -> IO[str] | int | None:
+    try:
+        return file if file is None or isinstance(file, int) else file.fileno()
+    except (AttributeError, OSError, ValueError):
+        return file
+
+
 class _Dumper:
     """The handler of a signal that asks for a dump."""
 
@@ -322,7 +329,9 @@ class _Dumper:
         self.chain = chain
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        _write(_dump(frame, self._words), sys.stderr if self._file is None else self._file)
+        file = sys.stderr if self._file is None else self._file
+        # By its descriptor, if it has one: the signal may have come in the middle of a write to the same file.
+        _write(_dump(frame, self._words), _descriptor_of(file))
         if callable(self.chain):
             self.chain(number, frame)
 

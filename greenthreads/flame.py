@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import allocate_lock, get_ident, start_new_thread
 from collections import Counter
 from typing import IO, TYPE_CHECKING
 
+from greenthreads._unpatched import allocate_lock, get_ident, start_new_thread
 from scheduler import deadlock, fork
 
 if TYPE_CHECKING:

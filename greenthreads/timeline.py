@@ -16,11 +16,11 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from _thread import get_ident
 from collections import deque
 from time import perf_counter_ns
 from typing import IO, TYPE_CHECKING, Any
 
+from greenthreads._unpatched import get_ident
 from scheduler import fork, observers
 from scheduler.continuation import current
 from scheduler.task import UserTask

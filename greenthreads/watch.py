@@ -19,12 +19,12 @@ import os
 import stat
 import struct
 import tempfile
-from _thread import allocate_lock, get_ident, start_new_thread
 from collections import Counter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from greenthreads import dumps
+from greenthreads._unpatched import allocate_lock, get_ident, start_new_thread
 from greenthreads.carriers import kernel_threads
 from scheduler import deadlock, fork, observers
 from scheduler.task import State, UserTask

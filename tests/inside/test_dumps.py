@@ -280,6 +280,34 @@ def test_by_default_it_goes_to_standard_error(
     assert json.loads(capsys.readouterr().err)["process"] == os.getpid()
 
 
+def test_a_signal_in_the_middle_of_a_write_to_the_same_file(script: Callable[..., Any]) -> None:
+    """The file's own lock is held then: written through the file, the dump would be a reentrant call."""
+    program = """
+        import os, signal, sys, threading, time
+        from greenthreads import dump_on_signal
+
+        read, write = os.pipe()
+        sys.stderr = open(write, "w")
+        dump_on_signal(signal.SIGUSR1)
+
+        def disturb():
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.1)
+            size = 0
+            while size < 200_000:
+                size += len(os.read(read, 65536))
+
+        helper = threading.Thread(target=disturb)
+        helper.start()
+        sys.stderr.write("x" * 200_000)
+        sys.stderr.flush()
+        helper.join()
+        print("whole")
+        """
+    assert script(program).stdout == "whole\n"
+
+
 def test_the_handler_before_is_called_if_asked_and_comes_back(on_signal: Callable[..., None]) -> None:
     record: list[int] = []
 

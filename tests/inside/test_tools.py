@@ -140,6 +140,36 @@ def test_coverage_sees_the_lines_of_user_threads(tmp_path: Path) -> None:
     assert found["missing_branches"] == [[12, 13]]
 
 
+def test_they_work_in_a_program_that_is_patched_before_they_are_imported(tmp_path: Path) -> None:
+    source = """
+        import greenthreads
+        greenthreads.patch_all()
+        import threading
+        from greenthreads import flame, timeline, watch
+
+        def main():
+            watch.listen()
+            recorder, sampler = timeline.Recorder(), flame.Sampler(0.001)
+            recorder.start()
+            sampler.start()
+            before = greenthreads.active_count()
+            thread = threading.Thread(target=lambda: None)
+            thread.start()
+            thread.join()
+            while not sampler.stacks:
+                greenthreads.yield_now()
+            sampler.stop()
+            recorder.stop()
+            watch.close()
+            # None of the helpers is a user thread.
+            print(before, len(recorder.trace()["traceEvents"]) > 0)
+
+        greenthreads.run_scheduler(main)
+    """
+    result = run(tmp_path, source)
+    assert (result.stdout, result.stderr) == ("1 True\n", "")
+
+
 # ---- cProfile --------------------------------------------------------------------------------------------------------
 
 
