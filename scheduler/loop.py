@@ -509,7 +509,9 @@ class Scheduler:
         self.to_start = None
         ready = set(self.ready)
         for task in list(self.tasks):
-            if task not in ready and (task.continuation is None or task.state is State.READY):
+            if task in ready or task in self.suspended:
+                continue
+            if task.continuation is None or task.state is State.READY:
                 self.ready.append(task)
 
     def start_anew(self) -> None:

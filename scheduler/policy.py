@@ -21,7 +21,7 @@ from scheduler.errors import SchedulerError
 from scheduler.task import UserTask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from scheduler.task import Task
 
@@ -104,13 +104,19 @@ class PolicyQueue:
         tasks = [policy.take() for _ in range(len(policy))]
         for task in tasks:
             policy.add(task)
-        return iter([*self._first, *tasks])
+        return iter([*self._first, *tasks, *([] if self._root is None else [self._root])])
+
+    def __iadd__(self, tasks: Iterable[Task]) -> PolicyQueue:
+        self._arrived += tasks
+        return self
 
     def remove(self, task: Task) -> None:
         """Take `task` out; ValueError if it is not here. Not fast."""
         tasks = list(self)
         tasks.remove(task)
         root, turns = self._root, self._turns
+        if root is not None:
+            tasks.remove(root)
         self.clear()
         self._root, self._turns = root, turns
         for other in tasks:
