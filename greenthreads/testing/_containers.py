@@ -416,7 +416,10 @@ def underlying(thing: object) -> Iterator[Any]:
             elif kind in ITERATORS or kind in VIEWS:
                 for other in gc.get_referents(each):
                     if type(other) is tuple:
-                        below.extend(it for it in other if type(it) in ITERATORS)
+                        # Theirs are whole. That of a `zip_longest` has null pointers where an iterator was used up,
+                        # and looking at one is a crash.
+                        if kind is zip or kind is map:
+                            below.extend(it for it in other if type(it) in ITERATORS)
                     else:
                         below.append(other)
         if not below:

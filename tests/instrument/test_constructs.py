@@ -498,6 +498,16 @@ def test_an_iterator_that_others_may_step(check: Check) -> None:
     ]  # fmt: skip
 
 
+def test_an_iterator_of_which_a_part_is_used_up(check: Check) -> None:
+    assert check("""
+        from itertools import zip_longest
+        def run():
+            pairs = zip_longest([1], [1, 2])
+            next(pairs), next(pairs)
+            return [pair for pair in pairs]
+    """) == ["zip_longest WHOLE:w"] * 3
+
+
 def test_unpacking(check: Check) -> None:
     assert check("""
         class Box: pass
