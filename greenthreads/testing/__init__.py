@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from greenthreads.testing._store import Store
 from greenthreads.testing.explore import Exploration, Failure, explore, interleave, replay
 from greenthreads.testing.interleaving import ImpossibleOrder, Interleaving, checkpoint
 from scheduler.errors import ReplayDivergence
@@ -22,6 +23,7 @@ __all__ = [
     "ImpossibleOrder",
     "Interleaving",
     "ReplayDivergence",
+    "Store",
     "TraceError",
     "checkpoint",
     "explore",

@@ -58,6 +58,8 @@ class _Row:
     place: Place = _NOWHERE
     # Whether it may be folded away.
     dull: bool = False
+    # The last one, which has the space to its right to itself.
+    final: bool = False
 
 
 def render(failure: Failure, recorder: Recorder, preempting: Sequence[int], command: str, width: int | None) -> str:
@@ -265,7 +267,7 @@ def _rows_of_failure(failure: Failure, recorder: Recorder, words: _Words) -> lis
         return [_Row("", each.thread, words.waiting(each), (each.stack or [_NOWHERE])[0]) for each in blocked]
     if failure.kind == "livelock":
         return []
-    return [_Row("", failure.thread, _error(failure.exception), place_of(failure.exception))]
+    return [_Row("", failure.thread, _error(failure.exception), place_of(failure.exception), final=True)]
 
 
 def _who_waits(recorder: Recorder, words: _Words) -> list[str]:
@@ -327,10 +329,10 @@ def _table(rows: list[_Row], names: dict[str, str], words: _Words, width: int) -
 
 def _columns(rows: list[_Row], threads: list[str], headings: dict[str, str], room: int) -> dict[str, int]:
     """Where each thread's column begins. They stand side by side if there is room for that, else they overlap."""
-    widths = {
-        thread: max([len(headings[thread]), *(min(len(row.text), 40) for row in rows if row.thread == thread)])
-        for thread in threads
-    }
+    widths = {thread: len(heading) for thread, heading in headings.items()}
+    for row in rows:
+        if row.thread and not row.final:
+            widths[row.thread] = max(widths[row.thread], min(len(row.text), 40))
     apart = sum(widths.values()) + 2 * (len(threads) - 1) <= room
     begins: dict[str, int] = {}
     at = 0

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     from scheduler import controlled
-__all__ = ["Livelock", "LockLeftHeld", "Outcome", "Session", "ThreadNotJoined"]
+
+__all__ = ["Livelock", "LockLeftHeld", "Outcome", "Session", "ThreadNotJoined", "fail_now"]
 
 
 def _is_of_a_runner(name: str, frame: FrameType | None) -> bool:
@@ -236,7 +237,7 @@ class Session:
             livelock = Livelock(self._watchdog.text())
             livelock.without_steps = True
             return Outcome("livelock", livelock, thread, ("livelock",), decisions, preemptions)
-        if isinstance(exc, self._passes):
+        if isinstance(exc, self._passes) or _is_a_timeout(exc):
             raise exc
         kind = "assertion" if isinstance(exc, AssertionError) or _is_of_a_test_runner(exc) else "exception"
         return Outcome(kind, exc, thread, (kind, type(exc), _place_of(exc)), decisions, preemptions)
@@ -291,6 +292,23 @@ def _place_in(frame: FrameType | None) -> str:
     while frame is not None and is_ours(frame.f_code):
         frame = frame.f_back
     return "?" if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def fail_now(exc: BaseException) -> None:
+    """The calling thread is about to end with `exc`: the execution ends here, and what it does yet is cleaning up."""
+    task = getattr(current(), "task", None)
+    if isinstance(task, ControlledTask):
+        task.scheduler.fail("exception", exc, task)
+
+
+def _is_a_timeout(exc: BaseException) -> bool:
+    """Whether a watchdog's signal handler has raised `exc`: that no schedule is to blame for, and none repeats it."""
+    traceback = exc.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_globals.get("__name__") == "pytest_timeout":
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def _is_of_a_test_runner(exc: BaseException) -> bool:

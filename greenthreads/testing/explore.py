@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import time
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from greenthreads.testing._divergence import divergence
 from greenthreads.testing._recorder import Recorder
@@ -17,12 +18,15 @@ from greenthreads.testing._report import render
 from greenthreads.testing._session import Outcome, Session
 from greenthreads.testing._shrink import shrink
 from scheduler import trace as traces
+from scheduler.deadlock import is_ours
 from scheduler.errors import ReplayDivergence
 from scheduler.strategies import Portfolio, Replay, by_name
 from scheduler.strategy import Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from greenthreads.testing._store import Store
 
 __all__ = ["Exploration", "Failure", "explore", "interleave", "replay"]
 
@@ -104,6 +108,8 @@ def explore(
     stuck_after: float | None = 10.0,
     replay_command: str | None = None,
     progress: Callable[[Exploration], object] | None = None,
+    store: Store | None = None,
+    name: str | None = None,
 ) -> Exploration:
     """Run `fn()` under many schedules until one fails, the budget is spent, or there is none left.
 
@@ -115,7 +121,8 @@ def explore(
     end before its time, at any choice point. `max_steps` is how many steps an execution may have before it counts as a
     livelock; a thread that takes no step at all for `stuck_after` seconds of real time (None: ever) is one, too, unless
     a debugger has stopped it. `check_locks` and `check_joined` make it a failure to leave a lock held, or a thread not
-    joined. Traces in `first` are tried first. Exceptions in `passes` are raised rather than taken for failures.
+    joined. Traces in `first` are tried first. Exceptions in `passes` are raised, not taken for failures. A failing
+    schedule is kept in `store` under `name` (None: that of `fn`), tried first next time, removed when it fails no more.
 
     Blocks. Raises ReplayDivergence, with a guess at the cause, if `fn` does not do the same under the same schedule.
     """
@@ -125,6 +132,8 @@ def explore(
     if not isinstance(plan, Strategy):
         raise TypeError(f"strategy must be a name or a Strategy, not {type(strategy).__name__}")
     found = Exploration(plan.name)
+    name = name or f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__name__)}"
+    kept = [] if store is None else store.traces(name)
     began = _now()
     session = Session(
         fn,
@@ -137,8 +146,9 @@ def explore(
     )
     with session:
         try:
+            before = [*kept, *first]
             try:
-                outcome = _search(session, plan, found, first, max_executions, max_seconds, progress)
+                outcome = _search(session, plan, found, before, max_executions, max_seconds, progress)
             except ReplayDivergence:
                 if not isinstance(strategy, str):
                     raise
@@ -146,7 +156,7 @@ def explore(
                 plan = by_name(strategy, seed, preemption_bound)
                 outcome = _search(session, plan, found, (), max_executions, max_seconds, progress)
             if outcome is not None:
-                found.strategy = plan.current.name if isinstance(plan, Portfolio) else plan.name
+                found.strategy = _finder(plan, found, before)
                 _confirm(session, outcome)
                 if shrinking and not getattr(outcome.exception, "without_steps", False):
                     outcome, found.shrinking = shrink(session, outcome)
@@ -157,7 +167,25 @@ def explore(
             found.seconds = _now() - began
     found.exhausted = plan.exhausted and found.failure is None
     found.coverage = _coverage(session, plan, found, timeouts)
+    if store is not None:
+        _remember(store, name, kept, found)
     return found
+
+
+def _finder(plan: Strategy, found: Exploration, first: Sequence[str]) -> str:
+    if found.executions <= len(first):
+        return "replay"
+    return plan.current.name if isinstance(plan, Portfolio) else plan.name
+
+
+def _remember(store: Store, name: str, kept: list[str], found: Exploration) -> None:
+    """Forget the traces that were tried (the last one failed, if any did), and keep what they have been shrunk to."""
+    failing = None if found.failure is None else found.failure.trace
+    for trace in kept[: found.executions]:
+        if trace != failing:
+            store.remove(name, trace)
+    if failing is not None:
+        store.add(name, failing)
 
 
 def _search(
@@ -169,6 +197,11 @@ def _search(
     max_seconds: float | None,
     progress: Callable[[Exploration], object] | None,
 ) -> Outcome | None:
+    # One beforehand that is no part of the search: what is imported, cached and made once is there for all the others.
+    outcome = session.run(Strategy())
+    if outcome is not None:
+        found.executions = 1
+        return outcome
     for trace in first:
         found.executions += 1
         outcome = _try_trace(session, trace)
@@ -185,6 +218,7 @@ def _search(
         if not found.executions & 15:
             found.steps = session.steps
             if progress is not None:
+                found.coverage = plan.coverage()
                 progress(found)
             if _now() > end:
                 break
@@ -238,6 +272,8 @@ def _record(session: Session, outcome: Outcome, looking: bool) -> tuple[Outcome,
 def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: str) -> str:
     count = f"{found.executions} execution{'s' if found.executions != 1 else ''}"
     if found.failure is not None:
+        if found.strategy == "replay":
+            return f"{count}: a schedule that had failed before fails again"
         return f"{count} until one failed, found by {found.strategy}"
     sentence = f"{count}: {plan.coverage()}"
     if plan.exhausted:
@@ -259,41 +295,68 @@ def replay(fn: Callable[[], object], trace: str, **options: Any) -> None:
     `check_joined`). Returns None if the execution does not fail. TraceError if the trace is none, ReplayDivergence if
     `fn` can't follow it.
     """
-    decisions = traces.decode(trace)
-    early = options.pop("timeouts", "due") == "early" or any(op == "timeout" for _path, op in decisions)
-    with Session(fn, early=early, **options) as session:
-        try:
-            outcome = session.run(Replay(session.numbered(decisions)))
-        except ReplayDivergence as error:
-            raise divergence(session, error) from None
+    with _session_for(fn, traces.decode(trace), options) as session:
+        outcome = _strictly(session, traces.decode(trace))
     if outcome is not None:
         raise outcome.exception
+
+
+def explain(fn: Callable[[], object], trace: str, replay_command: str | None = None, **options: Any) -> Failure | None:
+    """Run `fn()` as `replay` does; the failure with its report, or None if there is none."""
+    with _session_for(fn, traces.decode(trace), options) as session:
+        outcome = _strictly(session, traces.decode(trace))
+        return None if outcome is None else _explain(session, outcome, replay_command)
+
+
+def _session_for(fn: Callable[[], object], decisions: list[tuple[str, str]], options: dict[str, Any]) -> Session:
+    options = dict(options)
+    early = options.pop("timeouts", "due") == "early" or any(op == "timeout" for _path, op in decisions)
+    return Session(fn, early=early, **options)
+
+
+def _strictly(session: Session, decisions: list[tuple[str, str]]) -> Outcome | None:
+    try:
+        return session.run(Replay(session.numbered(decisions)))
+    except ReplayDivergence as error:
+        raise divergence(session, error) from None
 
 
 def interleave(**options: Any) -> Callable[[F], F]:
     """Make a test function run under many schedules: a decorator, with the arguments of `explore`.
 
-    If a schedule fails, what it raised is raised, with the report as a note (before Python 3.11: printed).
+    If a schedule fails, what it raised is raised, with the report as a note (before Python 3.11: printed). Under pytest
+    the plugin does the same, and more; see docs/testing.md. TypeError for a coroutine function: it has no threads.
     """
-
     def decorate(fn: F) -> F:
+        if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
+            raise TypeError(f"{fn.__qualname__} is async: interleave explores the schedules of threads")
+
         @functools.wraps(fn)
         def explored(*args: Any, **kwargs: Any) -> None:
-            found = explore(functools.partial(fn, *args, **kwargs), **options)
+            __tracebackhide__ = True
+            found = explore(functools.partial(fn, *args, **kwargs), **{"name": fn.__qualname__, **options})
             if found.failure is not None:
-                raise_failure(found.failure)
+                raise_failure(found.failure, note=True)
 
+        # Which function this is: what `functools.wraps` makes of it further out has these attributes, too.
+        explored.interleaved = explored  # type: ignore[attr-defined]
         explored.interleave_options = options  # type: ignore[attr-defined]
         return explored  # type: ignore[return-value]
 
     return decorate
 
 
-def raise_failure(failure: Failure) -> None:
-    """Raise what the failing execution raised, with its report."""
+def raise_failure(failure: Failure, note: bool) -> NoReturn:
+    """Raise what the failing execution raised, with its report as a note if asked for."""
+    __tracebackhide__ = True
     exc = failure.exception
-    if hasattr(exc, "add_note"):
-        exc.add_note(failure.report())
-    else:
-        print(failure.report())  # noqa: T201
-    raise exc
+    if note:
+        if hasattr(exc, "add_note"):
+            exc.add_note(failure.report())
+        else:
+            print(failure.report())  # noqa: T201
+    # A debugger that looks at the traceback begins where the program's own code does.
+    traceback = exc.__traceback__
+    while traceback is not None and is_ours(traceback.tb_frame.f_code):
+        traceback = traceback.tb_next
+    raise exc.with_traceback(traceback or exc.__traceback__)

@@ -100,23 +100,23 @@ def test_an_exception(program: Program) -> None:
         f"""\
         ValueError in thread 1 Thread-1 (spend), after 14 steps with 1 preemption: overdrawn
 
-             0 main   1 spend                2 spend
-             ------   -------                -------
-          2  start 1                                            bank.py:23  first.start()
-          3  start 2                                            bank.py:24  second.start()
-          4           begin                                     bank.py:9   def spend(self, amount):
-          5           acquire self.lock                         bank.py:10  with self.lock:
-          6           release self.lock                         bank.py:10  with self.lock:
+             0 main   1 spend            2 spend
+             ------   -------            -------
+          2  start 1                                        bank.py:23  first.start()
+          3  start 2                                        bank.py:24  second.start()
+          4           begin                                 bank.py:9   def spend(self, amount):
+          5           acquire self.lock                     bank.py:10  with self.lock:
+          6           release self.lock                     bank.py:10  with self.lock:
           !           -- preempted --
-          7                                  begin              bank.py:9   def spend(self, amount):
-          8                                  acquire self.lock  bank.py:10  with self.lock:
-          9                                  release self.lock  bank.py:10  with self.lock:
-         10                                  acquire self.lock  bank.py:13  with self.lock:
-         11                                  release self.lock  bank.py:13  with self.lock:
-         12                                  end
-         13           acquire self.lock                         bank.py:13  with self.lock:
-         14           release self.lock                         bank.py:13  with self.lock:
-                      ValueError: overdrawn                     bank.py:16  raise ValueError("overdrawn")
+          7                              begin              bank.py:9   def spend(self, amount):
+          8                              acquire self.lock  bank.py:10  with self.lock:
+          9                              release self.lock  bank.py:10  with self.lock:
+         10                              acquire self.lock  bank.py:13  with self.lock:
+         11                              release self.lock  bank.py:13  with self.lock:
+         12                              end
+         13           acquire self.lock                     bank.py:13  with self.lock:
+         14           release self.lock                     bank.py:13  with self.lock:
+                      ValueError: overdrawn                 bank.py:16  raise ValueError("overdrawn")
 
         replay: replay(test_spending, {failure.trace!r})"""
     )

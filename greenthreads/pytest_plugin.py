@@ -1,0 +1,318 @@
+"""Tests that run under many schedules, in pytest. `_greenthreads_pytest` is what pytest loads; it calls `prepare`.
+
+pytest sets a test up, calls it, and tears it down. Here a call is an exploration: many executions, each of which wants
+the world as the one before found it. So the setup of a test is divided. Fixtures of a wider scope than a function's are
+set up where pytest does it, once, outside of control. Those of the test itself are set up anew *inside* each execution,
+by its main thread, and torn down at its end: locks, queues and threads that they make are under control, and what they
+undo (`monkeypatch`) is undone before the next. A test class has a new instance for each execution, too.
+
+An exception of the test ends its execution there and then; the fixtures are torn down after that, as the threads are
+unwound. So a trace, and a report, ends where the test has failed.
+"""
+
+from __future__ import annotations
+
+import bdb
+import contextlib
+import copy
+import inspect
+import logging
+import os
+import shlex
+import shutil
+import time
+import types
+import unittest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+from _pytest.tmpdir import tmppath_result_key
+
+from greenthreads.testing import Exploration, Failure, Store, explore
+from greenthreads.testing._session import fail_now
+from greenthreads.testing.explore import explain, raise_failure
+from scheduler.errors import TaskExit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["prepare"]
+
+# What ends a test without its having failed.
+_PASSES: tuple[type[BaseException], ...] = (
+    pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception, unittest.SkipTest, bdb.BdbQuit
+)  # fmt: skip
+_ENDS: tuple[type[BaseException], ...] = (TaskExit, KeyboardInterrupt, *_PASSES)
+# Options that say how an execution runs, and so are those of a replay too.
+_OF_AN_EXECUTION = ("check_joined", "check_locks", "max_steps", "timeouts")
+# How often the line of progress is written, in seconds.
+_EVERY = 0.25
+
+# Outside of executions; inside, time is virtual.
+_now = time.monotonic
+
+
+def prepare(item: Any) -> None:
+    """Make `item`, a test about to be set up, run under many schedules. Leaves alone what can't."""
+    asked_for = item.get_closest_marker("interleave") is not None or _undecorated(item.obj) is not item.obj
+    if not isinstance(item, pytest.Function):
+        if asked_for:
+            pytest.fail(f"{item.nodeid} is no test function: interleave can't run it under schedules", pytrace=False)
+        return
+    if _is_async(item):
+        if asked_for:
+            pytest.fail(f"{item.nodeid} is async: interleave explores the schedules of threads", pytrace=False)
+        return
+    exploration = _Test(item)
+    # Called by `item.setup()`, which does for classes of unittest more than this.
+    item._request._fillfixtures = exploration.set_up_wide  # type: ignore[method-assign]
+    item.runtest = exploration.run  # type: ignore[method-assign]
+
+
+def _undecorated(function: Any) -> Any:
+    """The test function itself where `function` is what `@interleave()` made of it; bound, if that is."""
+    plain: Any = getattr(function, "__func__", function)
+    if plain is None or getattr(plain, "interleaved", None) is not plain:
+        return function
+    inner = vars(plain)["__wrapped__"]
+    return types.MethodType(inner, function.__self__) if inspect.ismethod(function) else inner
+
+
+def _is_async(item: pytest.Function) -> bool:
+    function = inspect.unwrap(item.obj)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return True
+    return item.cls is not None and issubclass(item.cls, unittest.IsolatedAsyncioTestCase)
+
+
+def _options(item: pytest.Function) -> dict[str, Any]:
+    """The arguments for `explore`: the decorator's, those of the markers, nearest last, the command line's."""
+    function = getattr(item.obj, "__func__", item.obj)
+    options = dict(getattr(function, "interleave_options", {}))
+    for mark in reversed(list(item.iter_markers("interleave"))):
+        if mark.args:
+            pytest.fail(f"interleave takes its arguments by name, not {mark.args!r}", pytrace=False)
+        options.update(mark.kwargs)
+    config = item.config
+    if config.getoption("interleave_seed") is not None:
+        options["seed"] = config.getoption("interleave_seed")
+    if config.getoption("interleave_seconds") is not None:
+        options["max_seconds"] = config.getoption("interleave_seconds")
+        options.setdefault("max_executions", None)
+    if not isinstance(options.get("strategy", ""), str):
+        # One object serves one exploration, and a marker may stand at many tests.
+        options["strategy"] = copy.deepcopy(options["strategy"])
+    return options
+
+
+class _Test:
+    """One test: how it is set up, and its call."""
+
+    def __init__(self, item: pytest.Function) -> None:
+        self._item = item
+        self._options = _options(item)
+        definitions = item._fixtureinfo.name2fixturedefs
+        scopes = {name: definitions[name][-1].scope for name in item.fixturenames if name in definitions}
+        self._wide = [name for name, scope in scopes.items() if scope != "function"]
+        # `request` is no fixture with a definition, but made anew with the others.
+        self._has_own = len(self._wide) < len(item.fixturenames) or item.cls is not None
+        self._wide_definitions = [each for name in self._wide for each in definitions[name]]
+        # Of what became of the phases of a test: the teardown of `tmp_path` takes it from the test, each time.
+        self._needs_results = "tmp_path" in item.fixturenames
+        self._is_unittest = item.cls is not None and issubclass(item.cls, unittest.TestCase)
+
+    def set_up_wide(self) -> None:
+        """Set up the fixtures that all executions share."""
+        request = self._item._request
+        for name in self._wide:
+            value = request.getfixturevalue(name)
+            self._item.funcargs.setdefault(name, value)
+        if "tmp_path_factory" in self._wide:
+            # Made at the first use, and dated: not by virtual time.
+            request.getfixturevalue("tmp_path_factory").getbasetemp()
+
+    # ---- The call ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Explore, or replay; raise what has failed, and leave the report for pytest's."""
+        __tracebackhide__ = True
+        skipped = self._is_unittest and _skipped(self._item)
+        if skipped:
+            pytest.skip(skipped)
+        trace = self._item.config.getoption("interleave_replay")
+        if trace is not None:
+            self._replay(trace)
+            return
+        found = self._explore()
+        self._summarize(found)
+        if found.failure is not None:
+            self._fail(found.failure)
+
+    def _command(self) -> str:
+        file = os.path.relpath(self._item.path, self._item.config.invocation_params.dir)
+        test = f"{file}::{str(self._item.nodeid).partition('::')[2]}"
+        return f"pytest {shlex.quote(test)} --interleave-replay="
+
+    def _explore(self) -> Exploration:
+        name = f"{self._item.path.name}::{str(self._item.nodeid).partition('::')[2]}"
+        options: dict[str, Any] = {"store": Store(Path(self._item.path).parent / ".interleave"), "name": name}
+        options.update(self._options)
+        options["passes"] = (*_PASSES, *options.get("passes", ()))
+        with _progress(self._item) as progress:
+            return explore(self._execute, replay_command=self._command(), progress=progress, **options)
+
+    def _replay(self, trace: str) -> None:
+        __tracebackhide__ = True
+        options = {name: value for name, value in self._options.items() if name in _OF_AN_EXECUTION}
+        failure = explain(self._execute, trace, self._command(), passes=_PASSES, **options)
+        outcome = "did not fail" if failure is None else f"failed: {failure.kind}"
+        self._item.user_properties.append(("interleave", f"one schedule, replayed, {outcome}"))
+        if failure is not None:
+            self._fail(failure)
+
+    def _summarize(self, found: Exploration) -> None:
+        end = "failed" if found.failure else "exhausted" if found.exhausted else "not exhausted"
+        line = f"{found.strategy}, {found.seconds:.2f} s, {end}; {found.coverage}"
+        self._item.user_properties.append(("interleave", line))
+
+    def _fail(self, failure: Failure) -> NoReturn:
+        __tracebackhide__ = True
+        from _greenthreads_pytest import FAILURE
+
+        self._item.stash[FAILURE] = failure.report()
+        raise_failure(failure, note=False)
+
+    # ---- One execution -----------------------------------------------------------------------------------------------
+
+    def _execute(self) -> None:
+        """Set up, call and tear down, in the main thread of an execution."""
+        item = self._item
+        finalizers = item.session._setupstate.stack[item][0]
+        before = len(finalizers)
+        wide_before = [len(each._finalizers) for each in self._wide_definitions]
+        _forget_output(item)
+        if self._needs_results:
+            item.stash[tmppath_result_key] = {"setup": True}
+        failed = True
+        try:
+            self._call(self._set_up())
+            failed = False
+        except _ENDS:
+            raise
+        except BaseException as exc:
+            fail_now(exc)
+            raise
+        finally:
+            error = _tear_down(finalizers, before)
+            # Each execution's fixtures note at the wider ones which they stand on that these take them down, too.
+            for each, count in zip(self._wide_definitions, wide_before, strict=True):
+                del each._finalizers[count:]
+            if not failed:
+                _forget_folder(item)
+                if error is not None:
+                    raise error
+
+    def _set_up(self) -> dict[str, Any]:
+        item = self._item
+        if self._has_own:
+            item._initrequest()
+            if item.cls is not None:
+                item._obj = None
+                with contextlib.suppress(AttributeError):
+                    del item._instance
+            item._request._fillfixtures()
+        return {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
+
+    def _call(self, arguments: dict[str, Any]) -> None:
+        function = _undecorated(self._item.obj)
+        if not self._is_unittest:
+            function(**arguments)
+            return
+        case: Any = self._item.instance
+        try:
+            case.setUp()
+            try:
+                function()
+            finally:
+                case.tearDown()
+        finally:
+            case.doCleanups()
+
+
+def _skipped(item: pytest.Function) -> str:
+    for each in (item.obj, item.cls):
+        if getattr(each, "__unittest_skip__", False):
+            return str(getattr(each, "__unittest_skip_why__", "")) or "skipped"
+    return ""
+
+
+def _tear_down(finalizers: list[Callable[[], object]], keep: int) -> BaseException | None:
+    """Call all that were added, the last one first; the first exception of any."""
+    error: BaseException | None = None
+    while len(finalizers) > keep:
+        try:
+            finalizers.pop()()
+        except BaseException as exc:
+            error = error or exc
+    return error
+
+
+def _forget_output(item: pytest.Function) -> None:
+    """What an execution before has printed or logged is not this one's, and thousands of them fill the memory."""
+    capture: Any = item.config.pluginmanager.getplugin("capturemanager")
+    if capture is not None and capture.is_globally_capturing():
+        capture.read_global_capture()
+    for handler in logging.getLogger().handlers:
+        if type(handler).__module__ == "_pytest.logging" and hasattr(handler, "clear"):
+            handler.clear()
+
+
+def _forget_folder(item: pytest.Function) -> None:
+    """The `tmp_path` of an execution that has passed: numbering the next gets slow where there are thousands."""
+    folder = item.funcargs.get("tmp_path")
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_terminal(reporter: Any) -> bool:
+    # An attribute up to pytest 9.1, now a method.
+    return bool(reporter.isatty() if callable(reporter.isatty) else reporter.isatty)
+
+
+@contextlib.contextmanager
+def _progress(item: pytest.Function) -> Iterator[Callable[[Exploration], object] | None]:
+    """What writes a line of progress, where somebody sees it; the line is gone afterwards."""
+    reporter: Any = item.config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None or reporter.verbosity < 0 or not _is_terminal(reporter):
+        yield None
+        return
+    capture: Any = item.config.pluginmanager.getplugin("capturemanager")
+    began = last = _now()
+    written = 0
+
+    def write(text: str) -> None:
+        nonlocal written
+        with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
+            if not written:
+                reporter.ensure_newline()
+            text = text[: reporter._tw.fullwidth - 1]
+            reporter._tw.write(f"\r{text:{written}}", flush=True)
+            written = len(text)
+
+    def progress(found: Exploration) -> None:
+        nonlocal last
+        now = _now()
+        if now - last >= _EVERY:
+            last = now
+            rate = found.executions / (now - began)
+            write(f"{item.name}: {found.executions} executions, {rate:.0f} a second; {found.coverage}")
+
+    try:
+        yield progress
+    finally:
+        if written:
+            write("")
+            write("")
+
+
