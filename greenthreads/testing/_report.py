@@ -313,6 +313,8 @@ def _table(rows: list[_Row], names: dict[str, str], words: _Words, width: int) -
     for row in rows:
         begin = begins.get(row.thread, 0)
         most = (text_width if row.place[0] and not narrow else width - gutter) - begin
+        if row.final and not narrow:
+            most = max(most, width - gutter - place_width - 4 - begin)
         text = " " * begin + _short(row.text, max(most, 12))
         line = f"{row.number:>{gutter - 2}}  {text}"
         if row.place[0]:
@@ -322,7 +324,7 @@ def _table(rows: list[_Row], names: dict[str, str], words: _Words, width: int) -
                 line = " " * (gutter + 2) + _short(f"{places[id(row)]}  {source}", width - gutter - 2)
             else:
                 line = f"{line:{gutter + text_width}}  {places[id(row)]:{place_width}}  "
-                line += _short(source, max(12, width - len(line)))
+                line += _short(source, width - len(line)) if width - len(line) > 3 else ""
         lines.append(line)
     return lines
 
