@@ -138,6 +138,13 @@ def test_the_command_is_installed(installed: importlib.metadata.Distribution) ->
     assert callable(scripts[0].load())
 
 
+def test_pytest_finds_the_plugin() -> None:
+    plugins = PROJECT["entry-points"]["pytest11"]
+    # Its name is that of its module, so that `-p` and the entry point name one plugin.
+    assert plugins == {"_greenthreads_pytest": "_greenthreads_pytest"}
+    assert callable(importlib.import_module("_greenthreads_pytest").pytest_runtest_setup)
+
+
 def test_the_command_runs_as_a_module() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "greenthreads", "--help"],
