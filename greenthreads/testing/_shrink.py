@@ -31,6 +31,8 @@ _now = time.monotonic
 
 # How many of the schedules of fewer preemptions are tried.
 _FEWER = 500
+# With more turns there are too many pairs of them.
+_MOST_TURNS = 30
 
 # Who took a step, and whether it was to end a timed wait early.
 _Step = tuple[int, bool]
@@ -45,7 +47,7 @@ def shrink(
     improved = True
     while improved and not search.is_over():
         improved = False
-        for propose in (_without_a_turn, _turns_together, _without_a_step):
+        for propose in (_without_a_turn, _turns_together, _turn_sooner, _without_a_step):
             improved = search.try_all(propose) or improved
         improved = improved or search.try_fewer_preemptions()
     return search.best, search.tried
@@ -145,6 +147,17 @@ def _turns_together(turns: list[list[_Step]]) -> Iterator[list[_Step]]:
         if after is not None:
             yield _flat([*turns[: at + 1], turns[after], *turns[at + 1 : after], *turns[after + 1 :]])
             yield _flat([*turns[:at], *turns[at + 1 : after], turn, *turns[after:]])
+
+
+def _turn_sooner(turns: list[list[_Step]]) -> Iterator[list[_Step]]:
+    """Let a turn come before those of others: whom it leaves blocked, nobody needs to preempt."""
+    if len(turns) > _MOST_TURNS:
+        return
+    for at in range(1, len(turns)):
+        for to in range(at - 1, -1, -1):
+            if turns[to][0][0] == turns[at][0][0]:
+                break  # not before its own thread's
+            yield _flat([*turns[:to], turns[at], *turns[to:at], *turns[at + 1 :]])
 
 
 def _without_a_step(turns: list[list[_Step]]) -> Iterator[list[_Step]]:
