@@ -138,6 +138,18 @@ def test_the_decorator_does_the_same(run: Run) -> None:
     assert "not exhausted; 7 executions" in lines[2]
 
 
+def test_the_example_of_the_guide(run: Run) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+    programs = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (source,) = [each for each in programs if "import pytest" in each]
+    run.pytester.makepyfile(test_guide=source)
+    result = run("")
+    result.assert_outcomes(passed=1, failed=1)
+    little, much = summary(result)
+    assert re.match(r"test_guide.py::test_little: dfs, \S+ s, exhausted; ", little)
+    assert re.match(r"test_guide.py::test_much: \w+, \S+ s, failed; ", much)
+
+
 def test_the_option_is_for_all_tests(run: Run) -> None:
     source = f"def test_broken():{BROKEN}\nclass TestIt:\n    def test_it(self): pass\nasync def test_async(): pass\n"
     result = run(source, "-W", "ignore", "--deselect", "test_bank.py::test_async")
