@@ -55,13 +55,13 @@ _now = time.monotonic
 
 def prepare(item: Any) -> None:
     """Make `item`, a test about to be set up, run under many schedules. Leaves alone what can't."""
-    asked_for = item.get_closest_marker("interleave") is not None or _undecorated(item.obj) is not item.obj
+    marked = item.get_closest_marker("interleave") is not None
     if not isinstance(item, pytest.Function):
-        if asked_for:
+        if marked:
             pytest.fail(f"{item.nodeid} is no test function: interleave can't run it under schedules", pytrace=False)
         return
     if _is_async(item):
-        if asked_for:
+        if marked:
             pytest.fail(f"{item.nodeid} is async: interleave explores the schedules of threads", pytrace=False)
         return
     exploration = _Test(item)

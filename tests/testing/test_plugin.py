@@ -198,6 +198,11 @@ def test_what_it_cannot_run_is_refused_where_it_was_asked_for(run: Run) -> None:
     result.assert_outcomes(passed=1)
 
 
+def test_what_is_no_function_is_left_alone(run: Run) -> None:
+    run.pytester.makefile(".txt", test_doc=">>> 1 + 1\n2\n")
+    run("def test_it(): pass\n", "--interleave", "--doctest-glob=*.txt").assert_outcomes(passed=2)
+
+
 def test_methods_of_unittest(run: Run) -> None:
     result = run(
         "import unittest\n"
