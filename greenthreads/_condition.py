@@ -86,6 +86,11 @@ class Condition:
         self._ours = type(lock) in (Lock, RLock)
         self._waiters: OrderedDict[Task | _Ticket, None] = OrderedDict()
 
+    @property
+    def opened_by_waiting(self) -> Any:
+        """For a controlled scheduler: the lock that `wait` opens, and takes again."""
+        return self._lock
+
     def __enter__(self) -> bool:
         return self._lock.__enter__()  # type: ignore[no-any-return]
 

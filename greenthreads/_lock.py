@@ -36,6 +36,9 @@ class Lock:
 
     __slots__ = ("__weakref__", "_bar", "_owner", "_waiters")
 
+    # For a controlled scheduler: who has acquired it keeps others from doing so.
+    is_exclusive = True
+
     def __init__(self) -> None:
         self._bar = allocate_lock()
         self._waiters: OldestFirst = OrderedDict()

@@ -43,6 +43,7 @@ class RLock:
 
     __slots__ = ("__weakref__", "_bar", "_count", "_owner", "_waiters")
 
+    is_exclusive = True
     # For a controlled scheduler: threads that wait for one another's are lost.
     only_the_owner_releases = True
 
@@ -80,8 +81,11 @@ class RLock:
         except AttributeError:
             me = current_task()
         if control.active is not None:
-            until = deadline if blocking and timeout != 0 else control.AT_ONCE
-            if not control.active.step("acquire", self, None if self._owner is me else self._bar.locked, until):
+            if self._owner is me:
+                control.active.step("acquire_again", self)
+            elif not control.active.step(
+                "acquire", self, self._bar.locked, deadline if blocking and timeout != 0 else control.AT_ONCE
+            ):
                 return False
         if self._owner is me:
             self._count += 1
@@ -103,7 +107,10 @@ class RLock:
         except AttributeError:
             me = current_task()
         if control.active is not None:
-            control.active.step("acquire", self, None if self._owner is me else self._bar.locked)
+            if self._owner is me:
+                control.active.step("acquire_again", self)
+            else:
+                control.active.step("acquire", self, self._bar.locked)
         if self._owner is me:
             self._count += 1
             return True
@@ -139,7 +146,7 @@ class RLock:
         RuntimeError if the calling thread does not hold it.
         """
         if control.active is not None:
-            control.active.step("release", self)
+            control.active.step("release_one" if self._count > 1 else "release", self)
         try:
             me = current().task
         except AttributeError:
@@ -153,7 +160,7 @@ class RLock:
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
         if control.active is not None:
-            control.active.step("release", self)
+            control.active.step("release_one" if self._count > 1 else "release", self)
         try:
             me = current().task
         except AttributeError:

@@ -37,7 +37,7 @@ from scheduler.continuation import Continuation, current
 from scheduler.errors import ReplayDivergence, SchedulerBug, SchedulerError, TaskExit
 from scheduler.loop import Scheduler
 from scheduler.polling import ask
-from scheduler.strategy import READS
+from scheduler.strategy import READS, Abandon
 from scheduler.task import GONE, UserTask, Waitable, Waiters
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class ControlledTask(UserTask):
             scheduler.make_last_calls()
         if self.exception is None:
             try:
-                scheduler.step("end", self)
+                scheduler.step("end", self if self.thread is None else self.thread)
             except TaskExit:
                 pass
         super().finish()
@@ -125,6 +125,11 @@ class ControlledTask(UserTask):
     def ident(self) -> int | None:
         """See `Task.ident`: small numbers, the same in each execution."""
         return self.scheduler.host.ident if self.id == 0 else self.id
+
+    @property
+    def guarded(self) -> bool:
+        """See `strategy.Choice`."""
+        return self.blocked is not None and not (self.scheduler.early and self.timer is not None)
 
     def waits_for(self) -> Waitable | str | None:
         """See `UserTask.waits_for`."""
@@ -139,7 +144,7 @@ class ControlledTask(UserTask):
     def expire(self) -> None:
         """The deadline has passed."""
         if self.blocked is not None:
-            # At a step: it goes on with the news that it was too late.
+            # At a step: its turn may come now whatever keeps it from going on.
             self.timed_out = True
             self.blocked = None
         elif self.wait is not None:
@@ -224,7 +229,7 @@ class ControlledTask(UserTask):
 class _EndOfWait:
     """The choice that a timed wait ends in vain: "timeout", before its time, or "expire", when it is due."""
 
-    __slots__ = ("footprint", "id", "obj", "op", "task")
+    __slots__ = ("footprint", "guarded", "id", "obj", "op", "task")
 
     def __init__(self, op: str, task: ControlledTask) -> None:
         self.task = task
@@ -232,6 +237,7 @@ class _EndOfWait:
         self.op = op
         self.obj = task.obj
         self.footprint: Footprint | None = None
+        self.guarded = False
 
 
 class ControlledScheduler(Scheduler):
@@ -321,11 +327,11 @@ class ControlledScheduler(Scheduler):
         self.alive.append(main)
         try:
             self._drive()
+            self.strategy.end(self.trace, [t for t in self.alive if t.continuation is not None])
             if self.failure is not None:
                 self.on_failure(self.failure)
         finally:
             self._unwind_all()
-        self.strategy.end(self.trace)
         return self.failure
 
     def _drive(self) -> None:
@@ -466,6 +472,10 @@ class ControlledScheduler(Scheduler):
             self._note_answer(me, question)
         return in_time
 
+    def access(self, obj: object, footprint: Footprint) -> None:
+        """See `control.access`."""
+        self.step("write" if any(writes for _part, writes in footprint) else "read", obj, None, None, footprint)
+
     def give_way(self, me: ControlledTask) -> None:
         """Let another thread run: the calling one is parked, and goes on once it was unparked and is chosen."""
         me.op = "resume"
@@ -478,7 +488,7 @@ class ControlledScheduler(Scheduler):
 
     def _note_question(self, me: ControlledTask) -> Question:
         """What is it about to ask? If in vain, it will have to wait until somebody does something."""
-        question = ask(me.asked, me.op, me.obj, me.footprint, sys._getframe(2))
+        question = ask(me.asked, me.op, me.obj, None, sys._getframe(2))
         if question.is_again and question.when == self.changes:
             me.spun = self.changes
             self._spinning = self._careful = True
@@ -513,6 +523,9 @@ class ControlledScheduler(Scheduler):
                 chosen = self._choose(choices, running)
             except ReplayDivergence as error:
                 self.fail("divergence", error, None)
+                return self._root
+            except Abandon:
+                self.stopping = True
                 return self._root
             if chosen is not running and running is not None and running.op != "yield":
                 self.preemptions.append(len(self.trace))
@@ -592,6 +605,7 @@ class ControlledScheduler(Scheduler):
                 self._overdue.append((who, who.timer))
                 self._careful = True
         self.changes += 1
+        self.strategy.time_passes()
         return True
 
     def _waits_that_may_end(self, others: list[Any]) -> list[_EndOfWait]:

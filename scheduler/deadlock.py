@@ -47,7 +47,7 @@ _WATCHDOGS = ("pytest_timeout", "execnet", "pydevd", "debugpy", "xdist")
 idle_workers: dict[int, None] = {}
 unfinished_calls: dict[object, None] = {}
 
-_OURS = tuple(
+OURS = tuple(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep + p + os.sep
     for p in ("scheduler", "greenthreads")
 )
@@ -55,12 +55,12 @@ _OURS = tuple(
 
 def is_ours(code: CodeType) -> bool:
     """Whether `code` is this library's own."""
-    return code.co_filename.startswith(_OURS)
+    return code.co_filename.startswith(OURS)
 
 
 def is_of_engine(code: CodeType) -> bool:
     """Whether `code` is the engine's."""
-    return code.co_filename.startswith(_OURS[0])
+    return code.co_filename.startswith(OURS[0])
 
 
 class Waiting(NamedTuple):

@@ -12,19 +12,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from scheduler.control import WHOLE
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scheduler.control import Footprint
 
-__all__ = ["READS", "Choice", "Strategy", "conflict"]
+__all__ = ["READS", "Abandon", "Choice", "Strategy"]
+
+
+class Abandon(Exception):
+    """Raised by a strategy in `choose`: this execution is known already, end it. It counts as no failure."""
 
 
 # Operations that change nothing that another thread could notice.
 READS = frozenset(
-    ("broken", "clock", "enumerate", "is_alive", "is_set", "locked", "n_waiting", "qsize", "sleep", "yield")
+    ("broken", "clock", "enumerate", "is_alive", "is_set", "locked", "n_waiting", "qsize", "read", "sleep", "yield")
 )
 
 
@@ -46,6 +48,10 @@ class Choice(Protocol):
     @property
     def footprint(self) -> Footprint | None:
         """The parts of `obj` that it would read and write, where it is an access to memory."""
+
+    @property
+    def guarded(self) -> bool:
+        """Whether there are states in which the thread could not take this step, nor end it early."""
 
 
 class Strategy:
@@ -70,22 +76,17 @@ class Strategy:
         """
         return choices[0] if running is None else running
 
-    def end(self, trace: Sequence[tuple[int, str]]) -> None:
-        """The execution that `begin` began has ended. `trace` has all its steps: who took it, and to do what."""
+    def time_passes(self) -> None:
+        """No thread could go on, so time has moved on to the next deadline. Whatever comes now comes after it."""
+
+    def end(self, trace: Sequence[tuple[int, str]], waiting: Sequence[Choice]) -> None:
+        """The execution that `begin` began has ended.
+
+        `trace` has all its steps: who took it, and to do what; `waiting` the threads that were left in the middle of
+        something, and what they waited to do.
+        """
 
     def coverage(self) -> str:
         """What the executions so far have covered: the middle of a sentence, true to the letter."""
         return f"the schedules that {self.name} chose"
 
-
-def conflict(one: Choice, other: Choice) -> bool:
-    """Whether the order of two pending operations can matter: the same object, and not both of them mere looks."""
-    if one.obj is not other.obj or one.obj is None:
-        return False
-    if one.footprint is not None and other.footprint is not None:
-        return any(
-            (writes or also) and (part == same or part is WHOLE or same is WHOLE)
-            for part, writes in one.footprint
-            for same, also in other.footprint
-        )
-    return one.op not in READS or other.op not in READS

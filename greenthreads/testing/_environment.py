@@ -181,6 +181,9 @@ class Environment:
         if type(getattr(current(), "task", None)) is not ControlledTask:
             return None
         scheduler = self._scheduler
+        if scheduler.early:
+            scheduler.step("clock", None)
+            return scheduler.clock.now()
         changes, looks = self._looks
         if changes != scheduler.changes:
             self._looks = (scheduler.changes, 1)

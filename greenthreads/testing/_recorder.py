@@ -128,7 +128,7 @@ class Recorder:
             )
 
     def _thing(self, task: ControlledTask, op: str, obj: Any, frames: list[FrameType]) -> int | str | None:
-        if obj is None or isinstance(obj, (str, ControlledTask)):
+        if obj is None or op == "end" or isinstance(obj, (str, ControlledTask)):
             return obj if isinstance(obj, str) else None
         if op == "start":
             thread = self.session.scheduler.path_of(task.id)

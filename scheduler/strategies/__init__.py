@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler.strategies.depth_first import DepthFirst
+from scheduler.strategies.dpor import DPOR
 from scheduler.strategies.pct import PCT
 from scheduler.strategies.portfolio import Portfolio
 from scheduler.strategies.pos import POS
@@ -23,7 +24,19 @@ if TYPE_CHECKING:
 
     from scheduler.strategy import Strategy
 
-__all__ = ["BY_NAME", "PCT", "POS", "SURW", "DepthFirst", "Portfolio", "RandomWalk", "Replay", "RoundRobin", "by_name"]
+__all__ = [
+    "BY_NAME",
+    "DPOR",
+    "PCT",
+    "POS",
+    "SURW",
+    "DepthFirst",
+    "Portfolio",
+    "RandomWalk",
+    "Replay",
+    "RoundRobin",
+    "by_name",
+]
 
 
 def _auto(seed: int, bound: int | None) -> Strategy:
@@ -35,6 +48,7 @@ def _auto(seed: int, bound: int | None) -> Strategy:
 BY_NAME: dict[str, Callable[[int, int | None], Strategy]] = {
     "auto": _auto,
     "dfs": lambda seed, bound: DepthFirst(bound),
+    "dpor": lambda seed, bound: DPOR(),
     "pct": lambda seed, bound: PCT(3, seed),
     "pos": lambda seed, bound: POS(seed),
     "random": lambda seed, bound: RandomWalk(seed),

@@ -59,9 +59,13 @@ class Portfolio(Strategy):
         """See `Strategy`."""
         return self.current.choose(choices, running)
 
-    def end(self, trace: Sequence[tuple[int, str]]) -> None:
+    def time_passes(self) -> None:
         """See `Strategy`."""
-        self.current.end(trace)
+        self.current.time_passes()
+
+    def end(self, trace: Sequence[tuple[int, str]], waiting: Sequence[Choice]) -> None:
+        """See `Strategy`."""
+        self.current.end(trace, waiting)
 
     def coverage(self) -> str:
         """See `Strategy`."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from scheduler.strategy import Choice, Strategy, conflict
+from scheduler.dependence import conflict
+from scheduler.strategy import Choice, Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

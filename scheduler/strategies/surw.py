@@ -83,7 +83,7 @@ class SURW(Strategy):
             return choices[int(self._random.random() * len(choices))].id
         return self._random.choices(choices, weights)[0].id
 
-    def end(self, trace: Sequence[tuple[int, str]]) -> None:
+    def end(self, trace: Sequence[tuple[int, str]], waiting: Sequence[Choice]) -> None:
         """See `Strategy`."""
         found: dict[str, Counter[int]] = {}
         for thread, op in trace:

@@ -1,0 +1,103 @@
+"""Which operations depend on one another: those whose order could make a difference.
+
+An operation *touches* things: an object, or a part of one, in one of three ways. Two operations are dependent if they
+touch the same thing and their ways do not go together:
+
+             LOOK   CHANGE   JOIN_IN
+    LOOK      yes     no       no
+    CHANGE    no      no       no
+    JOIN_IN   no      no       yes      (such as two threads that end: whoever counts threads sees a difference,
+                                         they themselves do not)
+
+This is sound as long as nothing is left out: to touch too much costs executions, to touch too little hides schedules.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from scheduler.control import WHOLE, Part
+
+if TYPE_CHECKING:
+    from scheduler.strategy import Choice
+
+__all__ = ["CHANGE", "JOIN_IN", "LOOK", "Touch", "conflict", "go_together", "touches"]
+
+LOOK: Final = 0
+CHANGE: Final = 1
+JOIN_IN: Final = 2
+
+# The object, the part of it (None: it has no parts), and the way.
+Touch = tuple[Any, Any, int]
+
+
+class _Thing:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+# What `enumerate` looks at.
+THREADS: Final = _Thing("the threads that are alive")
+# Virtual time, where it may be moved on by a timed wait that ends early.
+CLOCK: Final = _Thing("the clock")
+
+# Operations by which a thread looks at an object, or goes on after it has been changed by another.
+_LOOKS = frozenset(("broken", "is_alive", "is_set", "join", "locked", "n_waiting", "qsize", "resume"))
+# Operations that are nobody else's business.
+_PRIVATE = frozenset(("acquire_again", "begin", "call", "release_one", "sleep", "yield"))
+# Keys that can be compared without asking code of the program.
+_PLAIN = (str, int, bytes, float, bool, type(None), Part)
+
+
+def touches(choice: Choice) -> list[Touch]:
+    """What the pending operation of a thread touches."""
+    op, obj, footprint = choice.op, choice.obj, choice.footprint
+    if footprint is not None:
+        return [(obj, _comparable(part), CHANGE if writes else LOOK) for part, writes in footprint]
+    if op == "enumerate":
+        return [(THREADS, None, LOOK)]
+    if op == "clock":
+        return [(CLOCK, None, LOOK)]
+    if op == "timeout":
+        return [(CLOCK, None, CHANGE)] if obj is None else [(CLOCK, None, CHANGE), *_with_its_lock(obj, op)]
+    if obj is None or op in _PRIVATE:
+        return []
+    if op in _LOOKS or (op == "wait" and hasattr(obj, "is_set")):
+        return [(obj, None, LOOK)]
+    if op in ("start", "end"):
+        return [(obj, None, CHANGE), (THREADS, None, JOIN_IN)]
+    return _with_its_lock(obj, op)
+
+
+def _with_its_lock(obj: Any, op: str) -> list[Touch]:
+    # To wait on a condition opens its lock, and to wake up takes it.
+    lock = getattr(obj, "opened_by_waiting", None) if op in ("wait", "wake", "timeout", "expire") else None
+    return [(obj, None, CHANGE)] if lock is None else [(obj, None, CHANGE), (lock, None, CHANGE)]
+
+
+def _comparable(part: Any) -> Any:
+    if type(part) in _PLAIN or (type(part) is tuple and all(type(each) in _PLAIN for each in part)):
+        return part
+    return WHOLE
+
+
+def go_together(one: int, other: int) -> bool:
+    """Whether two ways to touch the same thing can change places."""
+    return one == other != CHANGE
+
+
+def conflict(one: Choice, other: Choice) -> bool:
+    """Whether two pending operations, of different threads, are dependent."""
+    return any(
+        mine is theirs and not go_together(way, their_way) and same_part(part, their_part)
+        for mine, part, way in touches(one)
+        for theirs, their_part, their_way in touches(other)
+    )
+
+
+def same_part(one: Any, other: Any) -> bool:
+    """Whether two parts of an object overlap."""
+    return bool(one is WHOLE or other is WHOLE or one == other)

@@ -1,0 +1,231 @@
+"""DPOR: as many executions as there are classes of them, and every outcome that a full search finds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import pytest
+
+from greenthreads.testing import explore
+from greenthreads.testing._session import Session
+from scheduler import control
+from scheduler.strategies import DPOR, DepthFirst
+from scheduler.strategy import Strategy
+
+
+class Box:
+    """Memory that says when it is touched, as instrumented code does."""
+
+    def __init__(self, value: int = 0) -> None:
+        self._value = value
+
+    def read(self) -> int:
+        if control.access is not None:
+            control.access(self, (("value", False),))
+        return self._value
+
+    def write(self, value: int) -> None:
+        if control.access is not None:
+            control.access(self, (("value", True),))
+        self._value = value
+
+
+def outcomes(
+    program: Callable[[], Hashable], strategy: Strategy, *, early: bool = False, most: int = 20_000
+) -> tuple[set[Hashable], int]:
+    """What the program can come to, and how many executions it took; all of them are run, also after a failure."""
+    found: set[Hashable] = set()
+    executions = 0
+    with Session(lambda: found.add(program()), early=early) as session:
+        control.access = session.scheduler.access
+        try:
+            while strategy.begin():
+                executions += 1
+                assert executions <= most
+                outcome = session.run(strategy)
+                if outcome is not None:
+                    found.add(outcome.kind)
+        finally:
+            control.access = None
+    assert strategy.exhausted
+    return found, executions
+
+
+def together(*bodies: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=body) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def lost_update() -> Hashable:
+    box = Box()
+    together(lambda: box.write(box.read() + 1), lambda: box.write(box.read() + 1))
+    return box.read()
+
+
+def reads_only() -> Hashable:
+    box = Box()
+    together(box.read, box.read, box.read)
+    return 0
+
+
+def same_write() -> Hashable:
+    box = Box()
+    together(lambda: box.write(1), lambda: box.write(1))
+    return box.read()
+
+
+def lock_order() -> Hashable:
+    lock = threading.Lock()
+    order: list[int] = []
+
+    def hold(number: int) -> None:
+        with lock:
+            order.append(number)
+
+    together(*[lambda number=number: hold(number) for number in range(3)])
+    return tuple(order)
+
+
+def reentrant() -> Hashable:
+    lock = threading.RLock()
+    order: list[int] = []
+
+    def hold(number: int) -> None:
+        with lock, lock:
+            order.append(number)
+
+    together(lambda: hold(1), lambda: hold(2))
+    return tuple(order)
+
+
+def crossed_locks() -> Hashable:
+    a, b = threading.Lock(), threading.Lock()
+
+    def hold(one: Any, other: Any) -> None:
+        with one, other:
+            pass
+
+    together(lambda: hold(a, b), lambda: hold(b, a))
+    return "through"
+
+
+def set_and_clear() -> Hashable:
+    event = threading.Event()
+    seen: list[bool] = []
+
+    def flash() -> None:
+        event.set()
+        event.clear()
+
+    together(lambda: seen.append(event.wait(1)), flash)
+    return tuple(seen)
+
+
+def timed_acquires() -> Hashable:
+    lock = threading.Lock()
+    got: dict[int, bool] = {}
+
+    def take(number: int) -> None:
+        got[number] = lock.acquire(timeout=number)
+        if got[number]:
+            lock.release()
+
+    together(lambda: take(1), lambda: take(2))
+    return got[1], got[2]
+
+
+def try_locks() -> Hashable:
+    lock = threading.Lock()
+    got: dict[int, bool] = {}
+
+    def attempt(number: int) -> None:
+        got[number] = lock.acquire(blocking=False)
+        if got[number]:
+            lock.release()
+
+    together(lambda: attempt(1), lambda: attempt(2))
+    return got[1], got[2]
+
+
+def a_permit_that_is_never_given_back() -> Hashable:
+    semaphore = threading.Semaphore(1)
+    together(semaphore.acquire, lambda: semaphore.acquire(timeout=1))
+    return "through"
+
+
+def conditions() -> Hashable:
+    items: list[int] = []
+    condition = threading.Condition()
+    eaten: list[tuple[int, int]] = []
+
+    def consume(number: int) -> None:
+        with condition:
+            while not items:
+                condition.wait()
+            eaten.append((number, items.pop()))
+
+    def produce() -> None:
+        for item in range(2):
+            with condition:
+                items.append(item)
+                condition.notify()
+
+    together(lambda: consume(1), lambda: consume(2), produce)
+    return tuple(eaten)
+
+
+@pytest.mark.parametrize(
+    ("program", "classes"),
+    [
+        # Who reads and writes first, at each of two steps.
+        (lost_update, 4),
+        (reads_only, 1),
+        # Their order is one, even if it makes no difference.
+        (same_write, 2),
+        (lock_order, 6),
+        (reentrant, 2),
+        # One after the other, the other way round, and the deadlock.
+        (crossed_locks, 3),
+    ],
+)
+def test_an_execution_for_each_class_and_no_more(program: Callable[[], Hashable], classes: int) -> None:
+    strategy = DPOR()
+    assert outcomes(program, strategy)[1] == classes
+    assert strategy.redundant == 0
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        lost_update, same_write, reentrant, crossed_locks, set_and_clear, timed_acquires, try_locks,
+        a_permit_that_is_never_given_back,
+    ],
+)  # fmt: skip
+def test_no_outcome_is_missed(program: Callable[[], Hashable], early: bool) -> None:
+    reduced, few = outcomes(program, DPOR(), early=early)
+    full, many = outcomes(program, DepthFirst(), early=early)
+    assert reduced == full
+    assert few < many
+
+
+def test_every_order_of_waiting_and_notifying() -> None:
+    found, executions = outcomes(conditions, DPOR())
+    # Either consumer may be first; the two items may lie there together, then the later one is taken first.
+    assert found == {((1, 0), (2, 1)), ((2, 0), (1, 1)), ((1, 1), (2, 0)), ((2, 1), (1, 0))}
+    assert executions == 24
+
+
+def test_exploring_by_name() -> None:
+    found = explore(lock_order, strategy="dpor")
+    assert found.exhausted
+    assert found.executions == 6
+    assert found.coverage == (
+        "6 executions: every schedule, up to the order of independent steps, of the threads' operations on primitives; "
+        "time passed only when nothing else could run"
+    )
