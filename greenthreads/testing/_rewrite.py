@@ -349,10 +349,12 @@ class _Rewriter(ast.NodeTransformer):
         elif not (isinstance(function, ast.Attribute) and _is_py(function.value)):
             node.func = self.helper("called", node.func, at=function)
         if multi_line and isinstance(function, ast.Attribute) and not _is_spread(node):
-            # The compiler places a method call of several lines at the name of the method.
-            result.lineno = cast("int", function.end_lineno)
-            result.col_offset = cast("int", function.end_col_offset) - len(function.attr)
-            result.end_lineno, result.end_col_offset = node.end_lineno, node.end_col_offset
+            # The compiler places a method call of several lines at the name of the method. (Where somebody has made
+            # the call up, as pytest does for assertions, there is no name.)
+            column = cast("int", function.end_col_offset) - len(function.attr)
+            if column >= 0:
+                result.lineno, result.col_offset = cast("int", function.end_lineno), column
+                result.end_lineno, result.end_col_offset = node.end_lineno, node.end_col_offset
         return self.noted(result) if early else result
 
     def arguments(self, node: ast.Call) -> None:

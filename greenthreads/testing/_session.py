@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType, TracebackType
 
+    from greenthreads.testing._memory import Memory
     from scheduler import controlled
 
 __all__ = ["Livelock", "LockLeftHeld", "Outcome", "Session", "ThreadNotJoined", "fail_now"]
@@ -86,8 +87,11 @@ class Session:
         check_joined: bool = False,
         passes: tuple[type[BaseException], ...] = (),
         stuck_after: float | None = 10.0,
+        memory: Memory | None = None,
     ) -> None:
         self.fn = fn
+        # What memory is watched, if any is.
+        self.memory = memory
         self.scheduler = ControlledScheduler(Strategy(), early=early, max_steps=max_steps)
         self._environment = Environment(self.scheduler, fn)
         self._watchdog = None if stuck_after is None else Watchdog(self.scheduler, stuck_after)
@@ -132,11 +136,19 @@ class Session:
         self._unraisablehook, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
         self.scheduler.on_failure = self._on_failure
         control.active = self.scheduler
+        try:
+            if self.memory is not None:
+                self.memory.begin(self.scheduler)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self.memory is not None:
+            self.memory.end()
         control.active = None
         sys.unraisablehook = self._unraisablehook
         if self._watchdog is not None:

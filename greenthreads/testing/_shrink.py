@@ -38,6 +38,9 @@ _MOST_TURNS = 30
 _Step = tuple[int, bool]
 _Size = tuple[int, int, int]
 
+# Steps enough to come to an end, or to where a thread has to wait.
+_LONG = 200
+
 
 def shrink(
     session: Session, outcome: Outcome, *, max_executions: int = 2_000, max_seconds: float = 5.0
@@ -47,7 +50,7 @@ def shrink(
     improved = True
     while improved and not search.is_over():
         improved = False
-        for propose in (_without_a_turn, _turns_together, _turn_sooner, _without_a_step):
+        for propose in (_without_a_turn, _turns_together, _turn_sooner, _to_the_end, _without_a_step):
             improved = search.try_all(propose) or improved
         improved = improved or search.try_fewer_preemptions()
     return search.best, search.tried
@@ -138,6 +141,12 @@ def _without_a_turn(turns: list[list[_Step]]) -> Iterator[list[_Step]]:
     """Leave a turn out: what its thread does then, it does when it comes up again."""
     for at in reversed(range(len(turns))):
         yield _flat(turns[:at] + turns[at + 1 :])
+
+
+def _to_the_end(turns: list[list[_Step]]) -> Iterator[list[_Step]]:
+    """Let a thread go on until it has to wait: longer, but no preemption."""
+    for at, turn in enumerate(turns):
+        yield _flat([*turns[:at], turn + [(turn[0][0], False)] * _LONG, *turns[at + 1 :]])
 
 
 def _turns_together(turns: list[list[_Step]]) -> Iterator[list[_Step]]:

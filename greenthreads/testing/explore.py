@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from greenthreads.testing._divergence import divergence
+from greenthreads.testing._memory import Memory, root_of
 from greenthreads.testing._recorder import Recorder
 from greenthreads.testing._report import render
 from greenthreads.testing._session import Outcome, Session
@@ -102,6 +103,9 @@ def explore(
     max_steps: int = 20_000,
     check_locks: bool = False,
     check_joined: bool = False,
+    memory: bool = True,
+    include: Sequence[str] = (),
+    root: str | None = None,
     shrinking: bool = True,
     first: Sequence[str] = (),
     passes: tuple[type[BaseException], ...] = (),
@@ -124,11 +128,14 @@ def explore(
     joined. Traces in `first` are tried first. Exceptions in `passes` are raised, not taken for failures. A failing
     schedule is kept in `store` under `name` (None: that of `fn`), tried first next time, removed when it fails no more.
 
+    With `memory` each access to shared memory is a choice point as well, in the modules below `root` (of the project
+    that `fn` belongs to, by default) and in those named in `include`.
+
     Blocks. Raises ReplayDivergence, with a guess at the cause, if `fn` does not do the same under the same schedule.
     """
     if timeouts not in ("due", "early"):
         raise ValueError(f"timeouts must be 'due' or 'early', not {timeouts!r}")
-    plan = by_name(strategy, seed, preemption_bound) if isinstance(strategy, str) else strategy
+    plan = by_name(strategy, seed, preemption_bound, memory) if isinstance(strategy, str) else strategy
     if not isinstance(plan, Strategy):
         raise TypeError(f"strategy must be a name or a Strategy, not {type(strategy).__name__}")
     found = Exploration(plan.name)
@@ -143,6 +150,7 @@ def explore(
         check_joined=check_joined,
         passes=passes,
         stuck_after=stuck_after,
+        memory=Memory(include, root or root_of(fn)) if memory else None,
     )
     with session:
         try:
@@ -259,10 +267,17 @@ def _record(session: Session, outcome: Outcome, looking: bool) -> tuple[Outcome,
     recorder = Recorder(session, looking)
     session.observer = recorder.record
     session.on_failure = recorder.failed
+    memory = session.memory
+    if memory is not None:
+        memory.end()
+        memory.begin(session.scheduler, recorder.note)
     try:
         again = session.run(Replay(outcome.decisions))
     finally:
         session.observer = session.on_failure = None
+        if memory is not None:
+            memory.end()
+            memory.begin(session.scheduler)
     if again is None or again.signature != outcome.signature:
         last = len(outcome.decisions) - 1
         raise ReplayDivergence(last, (outcome.decisions[last][0], f"fail ({outcome.exception!r})"), [])
@@ -278,6 +293,8 @@ def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: st
     sentence = f"{count}: {plan.coverage()}"
     if plan.exhausted:
         sentence += " of the threads' operations on primitives"
+        if session.memory is not None:
+            sentence += f", {session.memory.coverage}"
         if session.scheduler.fairness_used:
             sentence += ", where a thread that polls in vain lets others run"
         if timeouts == "due":
@@ -291,9 +308,9 @@ def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: st
 def replay(fn: Callable[[], object], trace: str, **options: Any) -> None:
     """Run `fn()` under the schedule of `trace`, and raise what the failing execution raised.
 
-    `options` are those of `explore` that say how executions run (`timeouts`, `max_steps`, `check_locks`,
-    `check_joined`). Returns None if the execution does not fail. TraceError if the trace is none, ReplayDivergence if
-    `fn` can't follow it.
+    `options` are those of `explore` that say how executions run: `timeouts`, `max_steps`, `check_locks`,
+    `check_joined`, `memory`, `include`, `root`. Returns None if the execution does not fail. TraceError if the trace is
+    none, ReplayDivergence if `fn` can't follow it.
     """
     with _session_for(fn, traces.decode(trace), options) as session:
         outcome = _strictly(session, traces.decode(trace))
@@ -311,7 +328,9 @@ def explain(fn: Callable[[], object], trace: str, replay_command: str | None = N
 def _session_for(fn: Callable[[], object], decisions: list[tuple[str, str]], options: dict[str, Any]) -> Session:
     options = dict(options)
     early = options.pop("timeouts", "due") == "early" or any(op == "timeout" for _path, op in decisions)
-    return Session(fn, early=early, **options)
+    include, root = options.pop("include", ()), options.pop("root", None)
+    memory = Memory(include, root or root_of(fn)) if options.pop("memory", True) else None
+    return Session(fn, early=early, memory=memory, **options)
 
 
 def _strictly(session: Session, decisions: list[tuple[str, str]]) -> Outcome | None:

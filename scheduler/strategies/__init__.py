@@ -39,26 +39,29 @@ __all__ = [
 ]
 
 
-def _auto(seed: int, bound: int | None) -> Strategy:
+def _auto(seed: int, bound: int | None, memory: bool) -> Strategy:
+    # To reduce is sound only where all that threads share is seen.
+    main: Strategy = DPOR() if memory and bound is None else DepthFirst(bound)
     samplers: list[Strategy] = [PCT(2, seed), POS(seed), PCT(3, seed), SURW(seed), RandomWalk(seed)]
-    return Portfolio([RoundRobin(), DepthFirst(bound), *samplers])
+    return Portfolio([RoundRobin(), main, *samplers])
 
 
-# What makes a strategy, from a seed and a bound on preemptions, by the names that users give.
-BY_NAME: dict[str, Callable[[int, int | None], Strategy]] = {
+# What makes a strategy, from a seed, a bound on preemptions, and whether memory is watched, by the names users give.
+BY_NAME: dict[str, Callable[[int, int | None, bool], Strategy]] = {
     "auto": _auto,
-    "dfs": lambda seed, bound: DepthFirst(bound),
-    "dpor": lambda seed, bound: DPOR(),
-    "pct": lambda seed, bound: PCT(3, seed),
-    "pos": lambda seed, bound: POS(seed),
-    "random": lambda seed, bound: RandomWalk(seed),
-    "round_robin": lambda seed, bound: RoundRobin(),
-    "surw": lambda seed, bound: SURW(seed),
+    "dfs": lambda seed, bound, memory: DepthFirst(bound),
+    # A reduction that keeps to a bound misses schedules within it. The bounded search without one does not.
+    "dpor": lambda seed, bound, memory: DPOR() if bound is None else DepthFirst(bound),
+    "pct": lambda seed, bound, memory: PCT(3, seed),
+    "pos": lambda seed, bound, memory: POS(seed),
+    "random": lambda seed, bound, memory: RandomWalk(seed),
+    "round_robin": lambda seed, bound, memory: RoundRobin(),
+    "surw": lambda seed, bound, memory: SURW(seed),
 }
 
 
-def by_name(name: str, seed: int, bound: int | None = None) -> Strategy:
+def by_name(name: str, seed: int, bound: int | None = None, memory: bool = False) -> Strategy:
     """The strategy of that name; ValueError that lists the names if there is none."""
     if name not in BY_NAME:
         raise ValueError(f"there is no strategy {name!r}; there are {', '.join(map(repr, BY_NAME))}")
-    return BY_NAME[name](seed, bound)
+    return BY_NAME[name](seed, bound, memory)

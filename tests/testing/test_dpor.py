@@ -222,7 +222,7 @@ def test_every_order_of_waiting_and_notifying() -> None:
 
 
 def test_exploring_by_name() -> None:
-    found = explore(lock_order, strategy="dpor")
+    found = explore(lock_order, strategy="dpor", memory=False)
     assert found.exhausted
     assert found.executions == 6
     assert found.coverage == (

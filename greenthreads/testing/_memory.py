@@ -1,0 +1,69 @@
+"""Which memory an exploration watches: the modules whose accesses are choice points.
+
+By default those of the project that the function under test belongs to, with the test modules. The project's root is
+the nearest folder above the function's file that says so (pyproject.toml, setup.cfg, setup.py, or a repository), else
+the file's own folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from typing import TYPE_CHECKING, Any
+
+from greenthreads.testing.instrument import Coverage, Instrumentation
+from scheduler import control
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from scheduler.controlled import ControlledScheduler
+
+__all__ = ["Memory", "root_of"]
+
+_SIGNS = ("pyproject.toml", "setup.cfg", "setup.py", ".git", ".hg")
+
+
+class Memory:
+    """The watched memory of one exploration. `begin` and `end` may be called several times."""
+
+    def __init__(self, include: Sequence[str], root: str | None) -> None:
+        self._include = tuple(include)
+        self._root = root
+        self._instrumentation: Instrumentation | None = None
+        self.coverage = Coverage((), ())
+
+    def begin(self, scheduler: ControlledScheduler, note: Callable[[object], None] | None = None) -> None:
+        """Have accesses announced to `scheduler`, and the values to `note` if there is one."""
+        self._instrumentation = Instrumentation(self._include, self._root, notes=note is not None)
+        self._instrumentation.__enter__()
+        control.access = scheduler.access
+        control.note = note
+
+    def end(self) -> None:
+        """Have them announced no more."""
+        control.access = control.note = None
+        if self._instrumentation is not None:
+            self.coverage = self._instrumentation.coverage
+            self._instrumentation.__exit__()
+            self._instrumentation = None
+
+
+def root_of(fn: Callable[..., Any]) -> str | None:
+    """The root of the project that a function belongs to; None if it is in no file."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    code: Any = getattr(inspect.unwrap(fn), "__code__", None)
+    if code is None:
+        code = getattr(type(fn).__call__, "__code__", None)
+    if code is None or not os.path.exists(code.co_filename):
+        return None
+    folder = home = str(os.path.dirname(os.path.abspath(code.co_filename)))
+    while True:
+        if any(os.path.exists(os.path.join(folder, sign)) for sign in _SIGNS):
+            return folder
+        above = os.path.dirname(folder)
+        if above == folder:
+            return home
+        folder = above

@@ -1,0 +1,193 @@
+"""Shared memory as choice points: races that no lock, yield or sleep gives away, found in ordinary code."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from greenthreads.testing import explore, replay
+from greenthreads.testing._memory import root_of
+
+
+class Account:
+    """Something with attributes."""
+
+    def __init__(self) -> None:
+        self.balance = 0
+        self.lock = threading.Lock()
+
+
+def together(*bodies: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=body) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def attribute(guarded: bool) -> None:
+    account = Account()
+
+    def deposit() -> None:
+        if guarded:
+            with account.lock:
+                account.balance += 1
+        else:
+            account.balance += 1
+
+    together(deposit, deposit)
+    assert account.balance == 2
+
+
+def closure(guarded: bool) -> None:
+    count = 0
+    lock = threading.Lock()
+
+    def increment() -> None:
+        nonlocal count
+        if guarded:
+            with lock:
+                count += 1
+        else:
+            count += 1
+
+    together(increment, increment)
+    assert count == 2
+
+
+total = 0
+
+
+def module_global(guarded: bool) -> None:
+    global total
+    total = 0
+    lock = threading.Lock()
+
+    def increment() -> None:
+        global total
+        if guarded:
+            with lock:
+                total += 1
+        else:
+            total += 1
+
+    together(increment, increment)
+    assert total == 2
+
+
+def check_then_act(guarded: bool) -> None:
+    cache: dict[str, object] = {}
+    made: list[object] = []
+    lock = threading.Lock()
+
+    def get() -> None:
+        if guarded:
+            with lock:
+                fill()
+        else:
+            fill()
+
+    def fill() -> None:
+        if "key" not in cache:
+            cache["key"] = object()
+            made.append(cache["key"])
+
+    together(get, get)
+    assert len(made) == 1
+
+
+def look_then_pop(guarded: bool) -> None:
+    items = [1]
+    lock = threading.Lock()
+
+    def take() -> None:
+        if guarded:
+            with lock:
+                if items:
+                    items.pop(0)
+        elif items:
+            items.pop(0)
+
+    together(take, take)
+
+
+def torn_read(guarded: bool) -> None:
+    point = {"x": 0, "y": 0}
+    lock = threading.Lock()
+
+    def move() -> None:
+        if guarded:
+            with lock:
+                point["x"] = 1
+                point["y"] = 1
+        else:
+            point["x"] = 1
+            point["y"] = 1
+
+    def look() -> None:
+        if guarded:
+            with lock:
+                seen = (point["x"], point["y"])
+        else:
+            seen = (point["x"], point["y"])
+        assert seen[0] == seen[1]
+
+    together(move, look)
+
+
+PROGRAMS: list[Any] = [attribute, closure, module_global, check_then_act, look_then_pop, torn_read]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_race_is_found_and_replayed_and_the_lock_repairs_it(program: Callable[[bool], None]) -> None:
+    def broken() -> None:
+        program(False)
+
+    def repaired() -> None:
+        program(True)
+
+    found = explore(broken)
+    assert found.failure is not None
+    assert found.failure.preemptions == 1
+    with pytest.raises(type(found.failure.exception)):
+        replay(broken, found.failure.trace)
+    proven = explore(repaired)
+    assert proven.failure is None
+    assert proven.exhausted
+
+
+def test_a_lost_update_is_found_by_the_second_execution_of_four() -> None:
+    assert explore(lambda: attribute(False), strategy="dpor").executions == 2
+
+    def whatever_comes() -> None:
+        account = Account()
+
+        def deposit() -> None:
+            account.balance += 1
+
+        together(deposit, deposit)
+
+    all_of_them = explore(whatever_comes, strategy="dpor")
+    assert all_of_them.exhausted
+    assert all_of_them.executions == 4
+
+
+def test_what_is_seen_is_named() -> None:
+    found = explore(lambda: attribute(True), strategy="dpor")
+    assert f"memory accesses seen in {__name__}" in found.coverage or __name__ in found.coverage
+    assert "no source" not in found.coverage
+
+
+def test_without_memory_nothing_is_claimed_of_it() -> None:
+    found = explore(lambda: attribute(False), memory=False)
+    assert found.failure is None
+    assert "memory" not in found.coverage
+
+
+def test_the_root_is_the_project_s() -> None:
+    root = root_of(test_the_root_is_the_project_s)
+    assert root is not None
+    assert __file__.startswith(root)
