@@ -56,7 +56,7 @@ def touches(choice: Choice) -> list[Touch]:
     """What the pending operation of a thread touches."""
     op, obj, footprint = choice.op, choice.obj, choice.footprint
     if footprint is not None:
-        return [(obj, _comparable(part), CHANGE if writes else LOOK) for part, writes in footprint]
+        return [(obj, comparable(part), CHANGE if writes else LOOK) for part, writes in footprint]
     if op == "enumerate":
         return [(THREADS, None, LOOK)]
     if op == "clock":
@@ -78,7 +78,8 @@ def _with_its_lock(obj: Any, op: str) -> list[Touch]:
     return [(obj, None, CHANGE)] if lock is None else [(obj, None, CHANGE), (lock, None, CHANGE)]
 
 
-def _comparable(part: Any) -> Any:
+def comparable(part: Any) -> Any:
+    """`part`, or WHOLE in place of a key that only code of the program could compare."""
     if type(part) in _PLAIN or (type(part) is tuple and all(type(each) in _PLAIN for each in part)):
         return part
     return WHOLE

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from greenthreads._lock import Lock
 from greenthreads._rlock import RLock
 from greenthreads.testing._environment import Environment
+from greenthreads.testing._races import RaceWatch
 from greenthreads.testing._watchdog import NoStep, Watchdog
 from scheduler import control
 from scheduler.continuation import current
@@ -61,7 +62,7 @@ class ThreadNotJoined(AssertionError):
 class Outcome(NamedTuple):
     """How an execution has failed."""
 
-    # "assertion", "exception", "deadlock", "livelock", "lock left held" or "thread not joined".
+    # "assertion", "exception", "deadlock", "livelock", "data race", "lock left held" or "thread not joined".
     kind: str
     exception: BaseException
     # In which thread; by its descent, see `ControlledScheduler.path_of`.
@@ -88,6 +89,7 @@ class Session:
         passes: tuple[type[BaseException], ...] = (),
         stuck_after: float | None = 10.0,
         memory: Memory | None = None,
+        races: str = "off",
     ) -> None:
         self.fn = fn
         # What memory is watched, if any is.
@@ -110,6 +112,10 @@ class Session:
         self._deadlock: list[Waiting] = []
         self._cycle = 0
         # Called at each step, where somebody wants to know about each.
+        # What looks for data races, and whether it looks at the next execution; see `explore`.
+        self.race_watch = RaceWatch(self.scheduler)
+        self.looks_for_races = False
+        self._races = races
         self.observer: Callable[[ControlledTask, str, object, FrameType | None], None] | None = None
         # Called with a failure while the threads still stand where they stood.
         self.on_failure: Callable[[controlled.Failure], object] | None = None
@@ -176,7 +182,10 @@ class Session:
         scheduler = self.scheduler
         scheduler.strategy = strategy
         self._outcome = None
-        if self._check_locks or self._check_joined:
+        looks = self.looks_for_races or self._races == "fail"
+        if looks:
+            self.race_watch.begin()
+        if looks or self._check_locks or self._check_joined:
             for each in (self._acquired, self._started, self._joined):
                 each.clear()
             scheduler.observer = self._watch
@@ -194,8 +203,12 @@ class Session:
                 watchdog.armed = False
         self.executions += 1
         self.steps += len(scheduler.trace)
+        race = self.race_watch.end() if looks else None
         if failure is not None:
             return self._judge(failure)
+        if race is not None and self._races == "fail":
+            signature = ("data race", race.what, race.places)
+            return Outcome("data race", race, "0", signature, scheduler.trace, scheduler.preemptions)
         if self._check_locks or self._check_joined:
             return self._look_for_leftovers()
         return None
@@ -257,12 +270,15 @@ class Session:
     # ---- What is left at the end, where somebody asks ---------------------------------------------------------------
 
     def _watch(self, task: ControlledTask, op: str, obj: Any, frame: FrameType | None) -> None:
-        if op == "acquire" and isinstance(obj, (Lock, RLock)):
-            self._acquired[obj, task] = _place_in(frame)
-        elif op == "join" and isinstance(obj, threading.Thread):
-            self._joined[obj] = None
-        elif op == "start" and isinstance(obj, threading.Thread):
-            self._started[obj] = _place_in(frame)
+        if self._check_locks or self._check_joined:
+            if op == "acquire" and isinstance(obj, (Lock, RLock)):
+                self._acquired[obj, task] = _place_in(frame)
+            elif op == "join" and isinstance(obj, threading.Thread):
+                self._joined[obj] = None
+            elif op == "start" and isinstance(obj, threading.Thread):
+                self._started[obj] = _place_in(frame)
+        if self.looks_for_races or self._races == "fail":
+            self.race_watch.step(task, op, obj, frame)
         if self.observer is not None:
             self.observer(task, op, obj, frame)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from greenthreads.testing._divergence import divergence
 from greenthreads.testing._memory import Memory, root_of
+from greenthreads.testing._races import DataRace, LockOrder
 from greenthreads.testing._recorder import Recorder
 from greenthreads.testing._report import render
 from greenthreads.testing._session import Outcome, Session
@@ -33,6 +34,9 @@ __all__ = ["Exploration", "Failure", "explore", "interleave", "replay"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+# How many executions are looked at for data races; after that it is one in 32.
+_LOOKED_AT = 20
+
 # Read outside of sessions, where `time` is not virtual.
 _now = time.monotonic
 
@@ -40,10 +44,10 @@ _now = time.monotonic
 class Failure:
     """A failing execution, shrunk, and how to see it again.
 
-    `kind` is "assertion", "exception", "deadlock", "livelock", "lock left held" or "thread not joined"; `exception`
-    what was raised (a Deadlock, Livelock, LockLeftHeld or ThreadNotJoined where the program itself raised nothing);
-    `thread` the thread that failed, by its descent ("0" is the main one, "2" the second that it started); `trace` the
-    schedule, for `replay`; `preemptions` how often it leaves a thread that could have gone on.
+    `kind` is "assertion", "exception", "deadlock", "livelock", "data race", "lock left held" or "thread not joined";
+    `exception` what was raised (a Deadlock, Livelock, DataRace, LockLeftHeld or ThreadNotJoined where the program
+    itself raised nothing); `thread` the thread that failed, by its descent ("0" is the main one, "2" the second that it
+    started); `trace` the schedule, for `replay`; `preemptions` how often it leaves a thread that could have gone on.
     """
 
     def __init__(self, outcome: Outcome, trace: str, steps: Recorder, replay_command: str) -> None:
@@ -83,6 +87,9 @@ class Exploration:
         self.exhausted = False
         self.strategy = strategy
         self.coverage = ""
+        # Data races, and locks taken in both orders, whether or not anything failed.
+        self.races: list[DataRace] = []
+        self.lock_orders: list[LockOrder] = []
         # Executions that were spent on shrinking the failure.
         self.shrinking = 0
 
@@ -106,6 +113,7 @@ def explore(
     memory: bool = True,
     include: Sequence[str] = (),
     root: str | None = None,
+    races: Literal["report", "fail", "off"] = "report",
     shrinking: bool = True,
     first: Sequence[str] = (),
     passes: tuple[type[BaseException], ...] = (),
@@ -129,10 +137,15 @@ def explore(
     schedule is kept in `store` under `name` (None: that of `fn`), tried first next time, removed when it fails no more.
 
     With `memory` each access to shared memory is a choice point as well, in the modules below `root` (of the project
-    that `fn` belongs to, by default) and in those named in `include`.
+    that `fn` belongs to, by default) and in those named in `include`. Data races among these accesses, and locks taken
+    in both orders, are gathered in `races` and `lock_orders` of what is returned (of the first executions, and of some
+    of the later ones: to look for them takes time), or with "fail" make an execution fail, or are not looked for. A
+    comment "benign race" on the line of either access declares that it is meant to be.
 
     Blocks. Raises ReplayDivergence, with a guess at the cause, if `fn` does not do the same under the same schedule.
     """
+    if races not in ("report", "fail", "off"):
+        raise ValueError(f"races must be 'report', 'fail' or 'off', not {races!r}")
     if timeouts not in ("due", "early"):
         raise ValueError(f"timeouts must be 'due' or 'early', not {timeouts!r}")
     plan = by_name(strategy, seed, preemption_bound, memory) if isinstance(strategy, str) else strategy
@@ -151,18 +164,23 @@ def explore(
         passes=passes,
         stuck_after=stuck_after,
         memory=Memory(include, root or root_of(fn)) if memory else None,
+        races=races if memory else "off",
     )
     with session:
         try:
             before = [*kept, *first]
+            look = races == "report" and memory
             try:
-                outcome = _search(session, plan, found, before, max_executions, max_seconds, progress)
+                outcome = _search(session, plan, found, before, max_executions, max_seconds, progress, look)
             except ReplayDivergence:
                 if not isinstance(strategy, str):
                     raise
                 # What a program does once, the first time (an import, a cache that is filled), is done now: begin anew.
-                plan = by_name(strategy, seed, preemption_bound)
-                outcome = _search(session, plan, found, (), max_executions, max_seconds, progress)
+                plan = by_name(strategy, seed, preemption_bound, memory)
+                outcome = _search(session, plan, found, (), max_executions, max_seconds, progress, look)
+            session.looks_for_races = False
+            found.races = list(session.race_watch.races.values())
+            found.lock_orders = list(session.race_watch.inversions.values())
             if outcome is not None:
                 found.strategy = _finder(plan, found, before)
                 _confirm(session, outcome)
@@ -204,6 +222,7 @@ def _search(
     max_executions: int | None,
     max_seconds: float | None,
     progress: Callable[[Exploration], object] | None,
+    races: bool,
 ) -> Outcome | None:
     # One beforehand that is no part of the search: what is imported, cached and made once is there for all the others.
     outcome = session.run(Strategy())
@@ -220,6 +239,7 @@ def _search(
     run = session.run
     while found.executions < most and plan.begin():
         found.executions += 1
+        session.looks_for_races = races and (found.executions <= _LOOKED_AT or not found.executions & 31)
         outcome = run(plan)
         if outcome is not None:
             return outcome
