@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scheduler import fork, observers
 from scheduler.clock import VirtualClock
 from scheduler.continuation import Continuation, current
+from scheduler.control import AT_ONCE
 from scheduler.errors import ReplayDivergence, SchedulerBug, SchedulerError, TaskExit
 from scheduler.loop import Scheduler
 from scheduler.polling import ask
@@ -80,7 +81,7 @@ class ControlledTask(UserTask):
 
     __slots__ = (
         "asked", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "obj", "op",
-        "patience", "refusals", "spun",
+        "patience", "refusals", "spun", "waits",
     )  # fmt: skip
 
     scheduler: ControlledScheduler
@@ -97,6 +98,8 @@ class ControlledTask(UserTask):
         self.blocked: Callable[[], object] | None = None
         # Invariant: true iff it has an operation pending. False while it runs, and while it is parked.
         self.is_ready = False
+        # Whether it is an operation that may have to wait, as this one does or did.
+        self.waits = False
         self.children = 0
         # Its last question at each place, see polling.py; and the moment at which it asked again, in vain.
         self.asked: dict[Any, Question] = {}
@@ -129,7 +132,7 @@ class ControlledTask(UserTask):
     @property
     def guarded(self) -> bool:
         """See `strategy.Choice`."""
-        return self.blocked is not None and not (self.scheduler.early and self.timer is not None)
+        return self.waits and not (self.scheduler.early and self.timer is not None)
 
     def waits_for(self) -> Waitable | str | None:
         """See `UserTask.waits_for`."""
@@ -177,7 +180,7 @@ class ControlledTask(UserTask):
         if deadline is not None and deadline <= scheduler.clock.now():
             if waiters is None or waiters.pop(self, GONE) is not GONE:
                 return False
-        self.waiters, self.wait = waiters, reason
+        self.waiters, self.wait, self.waits = waiters, reason, True
         # Somebody may have unparked it already, between its standing there and now.
         self.is_ready = waiters is not None and self not in waiters
         if deadline is not None:
@@ -421,6 +424,7 @@ class ControlledScheduler(Scheduler):
         me.obj = obj
         me.footprint = footprint
         me.is_ready = True
+        me.waits = blocked is not None and deadline != AT_ONCE
         if deadline is not None:
             return self._timed_step(me, blocked, deadline)
         if blocked is not None:

@@ -69,7 +69,19 @@ _Node = TypeVar("_Node", bound=ast.AST)
 
 def rewrite(tree: ast.Module, *, notes: bool = False) -> ast.Module:
     """Instrument a tree, in place. With `notes`, the values of reads and writes are told as well."""
+    tree = _unshared(tree)
     return cast("ast.Module", _Rewriter(tree, notes).visit(tree))
+
+
+def _unshared(node: _Node) -> _Node:
+    """The same tree of other nodes, each in one place. (pytest's assertions have the same node in several.)"""
+    fresh = copy.copy(node)
+    for name, value in ast.iter_fields(node):
+        if isinstance(value, ast.AST):
+            setattr(fresh, name, _unshared(value))
+        elif isinstance(value, list):
+            setattr(fresh, name, [_unshared(each) if isinstance(each, ast.AST) else each for each in value])
+    return fresh
 
 
 class _Rewriter(ast.NodeTransformer):

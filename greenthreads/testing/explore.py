@@ -171,7 +171,9 @@ def explore(
             before = [*kept, *first]
             look = races == "report" and memory
             try:
-                outcome = _search(session, plan, found, before, max_executions, max_seconds, progress, look)
+                outcome = _rehearse(session, found) if isinstance(strategy, str) else None
+                if outcome is None:
+                    outcome = _search(session, plan, found, before, max_executions, max_seconds, progress, look)
             except ReplayDivergence:
                 if not isinstance(strategy, str):
                     raise
@@ -214,6 +216,17 @@ def _remember(store: Store, name: str, kept: list[str], found: Exploration) -> N
         store.add(name, failing)
 
 
+def _rehearse(session: Session, found: Exploration) -> Outcome | None:
+    """One execution beforehand: what is imported, cached and made once is there then for all the others.
+
+    Not where somebody brings a strategy: all executions are made as that one says.
+    """
+    outcome = session.run(Strategy())
+    if outcome is not None:
+        found.executions = 1
+    return outcome
+
+
 def _search(
     session: Session,
     plan: Strategy,
@@ -224,11 +237,6 @@ def _search(
     progress: Callable[[Exploration], object] | None,
     races: bool,
 ) -> Outcome | None:
-    # One beforehand that is no part of the search: what is imported, cached and made once is there for all the others.
-    outcome = session.run(Strategy())
-    if outcome is not None:
-        found.executions = 1
-        return outcome
     for trace in first:
         found.executions += 1
         outcome = _try_trace(session, trace)

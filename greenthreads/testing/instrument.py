@@ -43,6 +43,11 @@ _STANDARD: Final = tuple(
     for path in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
     if path
 )
+# Also where a module of ours goes by another name.
+_ENGINE: Final = tuple(
+    os.path.join(os.path.dirname(os.path.realpath(sys.modules[name].__file__ or "")), "")
+    for name in ("greenthreads", "scheduler")
+)
 _HERE: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 
 
@@ -150,7 +155,7 @@ class Instrumentation:
         if self.root is None or filename is None:
             return False
         path = os.path.realpath(filename)
-        if not path.startswith(self.root) or path.startswith(_HERE):
+        if not path.startswith(self.root) or path.startswith(_ENGINE):
             return False
         below = path[len(self.root) - 1 :]
         return not any(each in below for each in _LIBRARIES) and not any(

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from plain import explore, replay
 
 from greenthreads import _thread, patch
-from greenthreads.testing import ReplayDivergence, explore, replay
+from greenthreads.testing import ReplayDivergence
 
 
 def depending_on(decide: Callable[[], object]) -> Callable[[], None]:

@@ -8,8 +8,7 @@ import time
 from typing import Any
 
 import pytest
-
-from greenthreads.testing import explore, replay
+from plain import explore, replay
 
 STRATEGIES = ("auto", "dfs", "pct", "pos", "random", "round_robin", "surw")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+from plain import explore
 
 import greenthreads
 from benchmarks import exploring, seam
-from greenthreads.testing import explore
 
 
 def test_the_programs_are_what_they_are_called() -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from plain import explore, replay
 
-from greenthreads.testing import ImpossibleOrder, Interleaving, checkpoint, explore, replay
+from greenthreads.testing import ImpossibleOrder, Interleaving, checkpoint
 from scheduler import control
 
 

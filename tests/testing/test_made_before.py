@@ -17,9 +17,9 @@ from time import sleep as take_a_nap
 from typing import Any, NamedTuple
 
 import pytest
+from plain import explore
 
 import greenthreads
-from greenthreads.testing import explore
 
 LOCK = Lock()
 RLOCK = RLock()

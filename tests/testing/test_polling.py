@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from bugs import OPERATIONS_ONLY
+from plain import explore
 
-from greenthreads.testing import explore
 from greenthreads.testing._session import Session
 from scheduler.strategies import by_name
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plain import explore
 
-from greenthreads.testing import Failure, explore
+from greenthreads.testing import Failure
 from greenthreads.testing._aliases import brief
 
 BANK = """\

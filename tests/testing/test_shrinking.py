@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from greenthreads.testing import explore
+from plain import explore
 
 
 def together(*bodies: Any) -> None:

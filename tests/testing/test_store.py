@@ -9,8 +9,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from plain import explore
 
-from greenthreads.testing import Store, explore
+from greenthreads.testing import Store
 from scheduler import trace as traces
 
 ONE = traces.encode([("0", "begin"), ("0", "start")])

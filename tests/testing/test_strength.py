@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from bugs import OPERATIONS_ONLY
+from plain import explore
 
-from greenthreads.testing import explore
 from greenthreads.testing._session import Session
 from scheduler.strategies import PCT, POS, SURW, DepthFirst, RandomWalk, by_name
 

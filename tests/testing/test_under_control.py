@@ -12,9 +12,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_c
 from typing import Any
 
 import pytest
+from plain import explore
 
 import greenthreads
-from greenthreads.testing import explore
 
 
 class Count:
