@@ -5,6 +5,7 @@ partial order reduction", POPL 2014, section 6). After an execution, each pair o
 nothing else has put in order is a *race*: had the second come first, something else might have happened. So what leads
 to the second without the first is noted where the first was taken, to be tried later. *Sleep sets* keep a thread from
 being tried where that would repeat what was seen: a thread that was tried sleeps until a step that depends on its own.
+Less is taken for seen than there: see `_initial`. So now and then an execution repeats another, and is abandoned.
 
 **Operations that wait.** The step before an `acquire` is as a rule the `release` that let it through, and these two
 can't change places. Such a pair is no race; the race is with the step further back at which the second could have been
@@ -16,8 +17,8 @@ known we take it that it could: that costs an execution at worst.
 everything after it.
 
 **Names.** Nodes outlive executions, objects do not. An object is known by a number, in the order in which pending
-operations first name them; the same decisions give the same numbers. Below the node where it is inserted, a wakeup
-sequence is followed by its threads alone, and compared only by what one execution has shown.
+operations first name them; the same decisions give the same numbers. A wakeup sequence is followed by its threads
+alone, and compared only by what one execution has shown.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from scheduler.errors import ReplayDivergence
 from scheduler.strategy import Abandon, Choice, Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 __all__ = ["DPOR"]
 
@@ -225,27 +226,25 @@ class DPOR(Strategy):
             _Races(self).find(ends)
         self._objects = []
 
-    def insert(self, node: _Node, steps: list[int], footprints: list[_Footprint], before: list[set[int]]) -> None:
+    def insert(self, node: _Node, steps: list[int], before: list[set[int]]) -> None:
         """Note that these steps, taken from `node` on, lead to something new, unless it is known that they do not.
 
         `steps` are the threads that take them, `before[i]` which of the earlier ones step i must come after.
         """
         left = list(range(len(steps)))
-        for number, footprint in node.asleep.items():
-            if _is_initial(number, footprint, left, steps, footprints, before) is not None:
+        for number in node.asleep:
+            if _initial(number, left, steps, before) is not None:
                 return
         branches = node.branches
-        footprint_of: Callable[[int], _Footprint | None] = node.choices.get
         while True:
             for branch in branches:
-                at = _is_initial(branch.id, footprint_of(branch.id), left, steps, footprints, before)
+                at = _initial(branch.id, left, steps, before)
                 if at is None:
                     continue
-                if at >= 0:
-                    left.remove(at)
+                left.remove(at)
                 if not left or not branch.then:
                     return
-                branches, footprint_of = branch.then, _unknown
+                branches = branch.then
                 break
             else:
                 for at in left:
@@ -261,10 +260,6 @@ class DPOR(Strategy):
         return "schedules of which no two differ only in the order of independent steps"
 
 
-def _unknown(_number: int) -> None:
-    return None
-
-
 def _dependent(one: _Footprint, other: _Footprint) -> bool:
     for thing, part, way in one:
         for also, other_part, other_way in other:
@@ -273,24 +268,16 @@ def _dependent(one: _Footprint, other: _Footprint) -> bool:
     return False
 
 
-def _is_initial(
-    number: int,
-    footprint: _Footprint | None,
-    left: list[int],
-    steps: list[int],
-    footprints: list[_Footprint],
-    before: list[set[int]],
-) -> int | None:
-    """Could thread `number` take the first of the steps that are `left`, or a step that none of them depends on?
+def _initial(number: int, left: list[int], steps: list[int], before: list[set[int]]) -> int | None:
+    """The first step of thread `number` among those that are `left`, if it could be the first of them all.
 
-    Which step that is, -1 for one that is not among them; None if it could not.
+    Rejected: to count a thread in that takes none of these steps, and whose next one none of them depends on (a *weak
+    initial*). What follows them may depend on it, and then that thread's turn first does not stand for theirs.
     """
     for place, at in enumerate(left):
         if steps[at] == number:
             return at if before[at].isdisjoint(left[:place]) else None
-    if footprint is None or any(_dependent(footprint, footprints[at]) for at in left):
-        return None
-    return -1
+    return None
 
 
 # By these a thread takes a lock, and by those it gives one up.
@@ -423,9 +410,7 @@ class _Races:
         self._join_touched(clock, event)
         before.append({i for i, at in enumerate(places) if clock[events[at].id] >= ordinals[at]})
         steps = [*(events[at] for at in places), event]
-        self._dpor.insert(
-            self._dpor._nodes[first], [step.id for step in steps], [step.footprint for step in steps], before
-        )
+        self._dpor.insert(self._dpor._nodes[first], [step.id for step in steps], before)
 
     def _take(self, place: int, event: _Event, released: _Clock | None) -> None:
         clock = self._now[event.id]
