@@ -182,12 +182,15 @@ def _rows(recorder: Recorder, preempting: Iterable[int], words: _Words) -> list[
     touched: dict[int | str | None, set[str]] = {}
     for line in recorder.lines:
         touched.setdefault(line.obj, set()).add(line.thread)
+    shared = _shared_memory(recorder.lines)
     rows: list[_Row] = []
     for index, line in enumerate(recorder.lines):
         if line.op == "begin" and line.thread == "0":
             continue
         if index in preempting:
             rows.append(_Row("!", recorder.lines[index - 1].thread, "-- preempted --"))
+        if line.op in ("read", "write") and (line.obj, line.part) not in shared:
+            continue
         dull = line.op in _ROUTINE or line.obj is None or len(touched[line.obj]) == 1
         last = rows[-1] if rows else None
         text = words.step(line)
@@ -198,6 +201,20 @@ def _rows(recorder: Recorder, preempting: Iterable[int], words: _Words) -> list[
                 continue
         rows.append(_Row(str(index + 1), line.thread, text, line.place, dull))
     return rows
+
+
+def _shared_memory(lines: Sequence[Line]) -> set[tuple[int | str | None, str]]:
+    """The memory that several threads touch, one of them to write, while there are several; the rest explains nothing."""
+    users: dict[tuple[int | str | None, str], set[str]] = {}
+    written: set[tuple[int | str | None, str]] = set()
+    several = False
+    for line in lines:
+        several = several or (line.op == "begin" and line.thread != "0")
+        if line.op in ("read", "write"):
+            users.setdefault((line.obj, line.part), set()).add(line.thread)
+            if line.op == "write" and several:
+                written.add((line.obj, line.part))
+    return {memory for memory in written if len(users[memory]) > 1}
 
 
 def _folded(rows: list[_Row]) -> list[_Row]:

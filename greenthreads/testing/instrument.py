@@ -215,6 +215,8 @@ class Instrumentation:
         by_namespace = {id(each.namespace): name for name, path in self._modules.items() for each in (codes[path],)}
         for function in _functions():
             code = function.__code__
+            if code.co_name == "<module>":
+                continue  # A module that is being run now: it is not run again.
             of = codes.get(code.co_filename)
             if of is None:
                 name = by_namespace.get(id(function.__globals__))
