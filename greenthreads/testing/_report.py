@@ -204,7 +204,7 @@ def _rows(recorder: Recorder, preempting: Iterable[int], words: _Words) -> list[
 
 
 def _shared_memory(lines: Sequence[Line]) -> set[tuple[int | str | None, str]]:
-    """The memory that several threads touch, one of them to write, while there are several; the rest explains nothing."""
+    """The memory that several threads touch, one to write while others are there: the rest explains nothing."""
     users: dict[tuple[int | str | None, str], set[str]] = {}
     written: set[tuple[int | str | None, str]] = set()
     several = False
