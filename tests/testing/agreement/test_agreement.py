@@ -54,6 +54,7 @@ def settled(examples: int) -> settings:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
 @pytest.mark.parametrize("strategy", EXHAUSTIVE)
@@ -103,6 +104,7 @@ def test_soak_the_outcomes_are_those_of_brute_force(strategy: str, early: bool) 
     print(dict(checked))
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
 def test_depth_first_runs_each_schedule_once_by_number_of_preemptions(early: bool) -> None:
