@@ -404,7 +404,7 @@ def test_type_parameters(check: Callable[..., list[str]]) -> None:
             def get[U](self, default: U) -> T | U: return self.x or default
         def first[T](pair: Pair[T]) -> T: return pair[0]
         def run(): return Box([]).get(5), first((1, 2)), Box.__type_params__[0].__name__
-    """) == ["Box x:w", "Box x:r", "list SIZE:r"]
+    """) == ["Box x:w", "Box x:r", "list SIZE:r", "type __type_params__:r", "TypeVar __name__:r"]
 
 
 def test_nothing_is_kept_alive(load: Load, hear: Hear) -> None:

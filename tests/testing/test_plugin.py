@@ -146,7 +146,7 @@ def test_the_example_of_the_guide(run: Run) -> None:
     result = run("")
     result.assert_outcomes(passed=1, failed=1)
     little, much = summary(result)
-    assert re.match(r"test_guide.py::test_little: dfs, \S+ s, exhausted; ", little)
+    assert re.match(r"test_guide.py::test_little: dpor, \S+ s, exhausted; ", little)
     assert re.match(r"test_guide.py::test_much: \w+, \S+ s, failed; ", much)
 
 
