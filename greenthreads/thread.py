@@ -7,8 +7,8 @@ between a user thread and a kernel thread, and `interrupt`. What differs is said
 is public, and all that the standard module calls in a thread, is overridden. Conversely the methods below also work on
 standard threads, on which `patch` puts them; there `_task` is None and `_ident` is not, once the thread was started.
 
-The texts of assertions are threading's own, and part of the contract. pytest, which rewrites those of every package that
-brings a plugin for it, must not: PYTEST_DONT_REWRITE.
+The texts of assertions are threading's own, and part of the contract. pytest, which rewrites those of every package
+that brings a plugin for it, must not: PYTEST_DONT_REWRITE.
 """
 
 from __future__ import annotations
