@@ -5,7 +5,7 @@ thread can set the flag. Nobody inside can notice. A kernel thread looks on, and
 of real time, raises `NoStep` asynchronously in the thread that runs.
 
 Not while a debugger has stopped the program: no steps are taken then, either. A blocking call into C that is not under
-control (a socket of a C library's own) can't be ended from here; it is said on stderr where it stands.
+control (a socket of a C library's own) can't be ended from here: `NoStep` is raised when it returns.
 """
 
 from __future__ import annotations

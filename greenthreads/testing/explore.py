@@ -128,13 +128,14 @@ def explore(
     `fn` is ordinary code: every thread that it starts, of either kind, through this library or the standard modules,
     is under control, and time is virtual. It runs once per execution, so it must not lean on what it left behind.
 
-    `strategy` is a name ("round_robin", "random", "pct", "pos", "surw", "dfs", "auto") or a Strategy object; `seed`
-    makes what is random the same each time; `preemption_bound` limits "dfs". With `timeouts="early"` a timed wait may
-    end before its time, at any choice point. `max_steps` is how many steps an execution may have before it counts as a
-    livelock; a thread that takes no step at all for `stuck_after` seconds of real time (None: ever) is one, too, unless
-    a debugger has stopped it. `check_locks` and `check_joined` make it a failure to leave a lock held, or a thread not
-    joined. Traces in `first` are tried first. Exceptions in `passes` are raised, not taken for failures. A failing
-    schedule is kept in `store` under `name` (None: that of `fn`), tried first next time, removed when it fails no more.
+    `strategy` is a name (of `scheduler.strategies.BY_NAME`: "dfs", "dpor", "auto", …) or a Strategy object; `seed`
+    makes what is random the same each time; `preemption_bound` limits "dfs", which with one stands in for "dpor". With
+    `timeouts="early"` a timed wait may end before its time, at any choice point. `max_steps` is how many steps an
+    execution may have before it counts as a livelock; a thread that takes no step at all for `stuck_after` seconds of
+    real time (None: ever) is one, too, unless a debugger has stopped it. `check_locks` and `check_joined` make it a
+    failure to leave a lock held, or a thread not joined. Traces in `first` are tried first. Exceptions in `passes` are
+    raised, not taken for failures. A failing schedule is kept in `store` under `name` (None: that of `fn`), tried
+    first next time, removed when it fails no more.
 
     With `memory` each access to shared memory is a choice point as well, in the modules below `root` (of the project
     that `fn` belongs to, by default) and in those named in `include`. Data races among these accesses, and locks taken

@@ -199,6 +199,7 @@ def test_another_kernel_thread_gets_in(run: Callable[..., Any]) -> None:
         setter.start()
         spin_until(done)
         setter.join()
+        assert done == [1]
 
     run(main, timeslice=SOON)
 
