@@ -497,5 +497,5 @@ def test_a_hundred_kernel_threads_come_and_go(until: Any, greenlets: Callable[[]
     before = greenlets()
     run_scheduler(main)
     assert sorted(record) == sorted(20 * list(range(10)))
-    # greenlet drops the one of a dead kernel thread at its own leisure.
-    assert greenlets() <= before + 1
+    # greenlet drops those of dead kernel threads one by one, when the interpreter next comes to it.
+    until(lambda: greenlets() <= before)
