@@ -22,7 +22,7 @@ from greenthreads._time import TIMEOUT_MAX, deadline_after
 from greenthreads.thread import get_ident, get_native_id
 from scheduler import control, fork, shield
 from scheduler.errors import TaskExit
-from scheduler.kernel import current_task
+from scheduler.kernel import current_task, here
 from scheduler.task import UserTask
 
 if TYPE_CHECKING:
@@ -175,6 +175,9 @@ def _type_of_hook_args() -> Any:
 
 def _count() -> int:
     """How many threads of both kinds are alive, not counting main ones, nor our workers: nobody has started those."""
+    if control.active is not None and here.scheduler is not None and control.active.controls():
+        control.active.step("enumerate", None)
+        return len(here.scheduler.tasks) - 1
     count = _standard_count() - kernelpool.worker_count()
     for scheduler in list(fork.running.values()):
         count += sum(not task.done and task is not scheduler.main for task in list(scheduler.tasks))

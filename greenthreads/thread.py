@@ -499,8 +499,11 @@ def main_thread() -> Thread:
 
 def enumerate() -> list[Thread]:
     """All threads that are alive, of both kinds, in all schedulers; the main one first."""
-    if control.active is not None:
+    if control.active is not None and here.scheduler is not None and control.active.controls():
+        # Threads that are not under control belong to another world, in which the test runner lives.
         control.active.step("enumerate", None)
+        tasks = list(here.scheduler.tasks)
+        return [task.thread for task in tasks if isinstance(task.thread, _StandardThread)]  # type: ignore[misc]
     threads: dict[Thread, None] = {_main_thread: None}
     for scheduler in list(fork.running.values()):
         for task in list(scheduler.tasks):

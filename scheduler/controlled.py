@@ -134,6 +134,13 @@ class ControlledTask(UserTask):
         """See `strategy.Choice`."""
         return self.waits and not (self.scheduler.early and self.timer is not None)
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether it waits, and what it waits for has not come."""
+        if self.wait is not None:
+            return not self.is_ready
+        return self.blocked is not None and bool(self.blocked())
+
     def waits_for(self) -> Waitable | str | None:
         """See `UserTask.waits_for`."""
         if self.wait is not None:
@@ -565,7 +572,7 @@ class ControlledScheduler(Scheduler):
 
     def _run_away(self, chosen: ControlledTask) -> None:
         """Too many steps. While threads ran on and on, some may have waited for one another all the time."""
-        if self._cycle and all(t.blocked is not None or t.wait is not None for t in self._cycle):
+        if self._is_stuck():
             self.fail("deadlock", None, None, *self._cycle)
         else:
             self.fail("livelock", None, chosen)
@@ -702,6 +709,9 @@ class ControlledScheduler(Scheduler):
         if not task.daemon:
             self._awaited_count -= 1
             if not self._awaited_count:
+                # Daemons are cut off, wherever they are; but if all of them wait for one another, none was to go on.
+                if self._is_stuck() and len(self._cycle) == len(self.alive):
+                    self.fail("deadlock", None, None, *self._cycle)
                 self.stopping = True
 
     def check_for_cycle(self, me: ControlledTask) -> None:
@@ -720,15 +730,21 @@ class ControlledScheduler(Scheduler):
                 return
             if task is me:
                 break
-            if task in cycle or not (task.wait is not None or (task.blocked is not None and task.blocked())):
+            if task in cycle or not task.is_held_up:
                 return
             cycle.append(task)
-        if all(t.daemon for t in cycle):
-            return
         # A plain lock may be released by anybody, so it takes more to be sure: that nobody does in the end.
         self._cycle = tuple(cycle)
         if all(getattr(t.obj if t.wait is None else t.wait, "only_the_owner_releases", False) for t in cycle):
             self.fail("deadlock", None, None, *cycle)
+
+    def beside(self, cycle: tuple[ControlledTask, ...]) -> list[ControlledTask]:
+        """Who waits as well when the threads of `cycle` wait for ever. Daemons often do, and rightly."""
+        return [t for t in self.alive if t.is_held_up and not t.daemon and t not in cycle]
+
+    def _is_stuck(self) -> bool:
+        """Whether the cycle that was seen last is still one."""
+        return bool(self._cycle) and all(t.is_held_up for t in self._cycle)
 
     # ---- Unwinding ---------------------------------------------------------------------------------------------------
 

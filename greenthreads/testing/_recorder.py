@@ -105,7 +105,7 @@ class Recorder:
         """The execution has failed, and its threads still stand where they stood."""
         if failure.kind != "deadlock":
             return
-        others = [task for task in self.session.scheduler.alive if task not in failure.cycle and not task.daemon]
+        others = self.session.scheduler.beside(failure.cycle)
         cycle = list(failure.cycle)
         # It has no beginning of its own; a report begins with the thread that was started first.
         first = cycle.index(min(cycle, key=lambda task: task.id)) if cycle else 0

@@ -235,7 +235,7 @@ class Session:
     def _on_failure(self, failure: controlled.Failure) -> None:
         if failure.kind == "deadlock":
             cycle = failure.cycle
-            others = [task for task in self.scheduler.alive if task not in cycle and not task.daemon]
+            others = self.scheduler.beside(cycle)
             self._deadlock = _report([*cycle, *others])
             self._cycle = len(cycle) or len(others)
         if self.on_failure is not None:

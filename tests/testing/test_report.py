@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from plain import explore
 
+import greenthreads.testing
+from greenthreads import Deadlock
 from greenthreads.testing import Failure
 from greenthreads.testing._aliases import brief
 
@@ -151,6 +153,31 @@ def test_a_deadlock(program: Program) -> None:
 
         replay: pytest bank.py --interleave-replay={failure.trace}"""
     )
+
+
+def test_threads_that_could_go_on_have_no_part_in_a_deadlock() -> None:
+    def main() -> None:
+        first, second = threading.RLock(), threading.RLock()
+        numbers: dict[int, int] = {}
+
+        def take(mine: Any, other: Any) -> None:
+            with mine, other:
+                pass
+
+        def count() -> None:
+            numbers[1] = numbers.get(0, 0)
+            numbers[0] = numbers.get(1, 0)
+
+        together(lambda: take(first, second), lambda: take(second, first), count, count)
+
+    found = greenthreads.testing.explore(main, strategy="random")
+    assert found.failure is not None
+    assert isinstance(found.failure.exception, Deadlock)
+    assert len(found.failure.exception.threads) == 3
+    # The two, and the main thread that waits for the first of them.
+    who = [line.split()[0] for line in found.failure.report().splitlines() if " waits for " in line]
+    who += [line.split()[0] for line in found.failure.report().splitlines() if " waits to acquire " in line]
+    assert sorted(who) == ["0", "1", "2", "waits", "waits"]
 
 
 def test_a_livelock_ends_in_its_loop(program: Program) -> None:

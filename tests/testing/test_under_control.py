@@ -289,6 +289,52 @@ def test_the_broken_one_fails(program: Callable[[bool], None]) -> None:
     assert explore(lambda: program(False), max_executions=500).failure is not None
 
 
+def test_threads_alive_are_those_of_the_execution() -> None:
+    def main() -> None:
+        ends = threading.Event()
+        thread = threading.Thread(target=ends.wait, name="started")
+        thread.start()
+        _thread.start_new_thread(ends.wait, ())
+        assert [thread.name for thread in threading.enumerate()] == ["MainThread", "started"]
+        assert (threading.active_count(), _thread._count()) == (2, 2)
+        ends.set()
+        thread.join()
+        assert threading.enumerate() == [threading.main_thread()]
+
+    found = explore(main, strategy="dpor")
+    assert (found.failure, found.exhausted) == (None, True)
+
+
+@pytest.mark.parametrize("make", [threading.Lock, threading.RLock])
+def test_daemons_that_wait_for_one_another_are_a_deadlock(make: Callable[[], Any]) -> None:
+    def main(ordered: bool) -> None:
+        first, second = make(), make()
+
+        def take(mine: Any, other: Any) -> None:
+            with mine, other:
+                pass
+
+        for locks in ((first, second), (first, second) if ordered else (second, first)):
+            threading.Thread(target=take, args=locks, daemon=True).start()
+        time.sleep(1)
+
+    found = explore(lambda: main(False))
+    assert found.failure is not None
+    assert found.failure.kind == "deadlock"
+    assert explore(lambda: main(True), strategy="dpor").exhausted
+
+
+def test_daemons_that_wait_for_work_are_none() -> None:
+    def main() -> None:
+        jobs: queue.Queue[int] = queue.Queue()
+        for _ in range(2):
+            threading.Thread(target=jobs.get, daemon=True).start()
+        time.sleep(1)
+
+    found = explore(main, strategy="dpor")
+    assert (found.failure, found.exhausted) == (None, True)
+
+
 def test_a_lock_left_held_says_by_whom_and_where() -> None:
     def main(releases: bool) -> None:
         lock = threading.Lock()
