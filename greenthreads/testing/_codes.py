@@ -37,8 +37,9 @@ class Codes:
         """
         self.source = source
         self.namespace = namespace
-        self.plain = compile(_tree(source, filename, loader), filename, "exec", dont_inherit=True)
-        tree = rewrite(_tree(source, filename, loader), notes=notes)
+        tree = _tree(source, filename, loader)
+        self.plain = compile(tree, filename, "exec", dont_inherit=True)
+        tree = rewrite(tree, notes=notes)
         with warnings.catch_warnings():
             # Helpers are constants until `_bind` puts functions in their place: "'str' object is not callable".
             warnings.simplefilter("ignore")

@@ -34,9 +34,14 @@ class Memory:
         self._instrumentation: Instrumentation | None = None
         self.coverage = Coverage((), ())
 
-    def begin(self, scheduler: ControlledScheduler, note: Callable[[object], None] | None = None) -> None:
-        """Have accesses announced to `scheduler`, and the values to `note` if there is one."""
-        self._instrumentation = Instrumentation(self._include, self._root, notes=note is not None)
+    def begin(
+        self,
+        scheduler: ControlledScheduler,
+        note: Callable[[object], None] | None = None,
+        files: frozenset[str] = frozenset(),
+    ) -> None:
+        """Have accesses announced to `scheduler`, and to `note`, if there is one, the values of those in `files`."""
+        self._instrumentation = Instrumentation(self._include, self._root, notes=files)
         self._instrumentation.__enter__()
         control.access = scheduler.access
         control.note = note

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import time
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
@@ -293,13 +294,15 @@ def _explain(session: Session, outcome: Outcome, replay_command: str | None) -> 
 
 
 def _record(session: Session, outcome: Outcome, looking: bool) -> tuple[Outcome, Recorder]:
+    memory = session.memory
+    if memory is not None:
+        files = _files_of(session, outcome)
+        memory.end()
     recorder = Recorder(session, looking)
     session.observer = recorder.record
     session.on_failure = recorder.failed
-    memory = session.memory
     if memory is not None:
-        memory.end()
-        memory.begin(session.scheduler, recorder.note)
+        memory.begin(session.scheduler, recorder.note, files)
     try:
         again = session.run(Replay(outcome.decisions))
     finally:
@@ -311,6 +314,17 @@ def _record(session: Session, outcome: Outcome, looking: bool) -> tuple[Outcome,
         last = len(outcome.decisions) - 1
         raise ReplayDivergence(last, (outcome.decisions[last][0], f"fail ({outcome.exception!r})"), [])
     return again, recorder
+
+
+def _files_of(session: Session, outcome: Outcome) -> frozenset[str]:
+    """The files in which an execution has its steps. To have values told takes another compilation of each."""
+    sketch = Recorder(session, False)
+    session.observer = sketch.record
+    try:
+        session.run(Replay(outcome.decisions))
+    finally:
+        session.observer = None
+    return frozenset(os.path.abspath(line.place[0]) for line in sketch.lines)
 
 
 def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: str) -> str:

@@ -80,8 +80,8 @@ class Instrumentation:
 
     `root` is the directory of the project: modules below it are instrumented, but for installed packages. `include`
     names others, with what is inside of them; a name that can't be instrumented is in `coverage`, not an error. Modules
-    that are imported meanwhile are instrumented as they are. With `notes`, values are told to `control.note`, at some
-    cost.
+    that are imported meanwhile are instrumented as they are. With `notes`, or for those whose files it names, values
+    are told to `control.note`, at some cost.
 
     Not for two at a time in one process: RuntimeError.
     """
@@ -93,7 +93,7 @@ class Instrumentation:
         include: Iterable[str] = (),
         root: str | os.PathLike[str] | None = None,
         *,
-        notes: bool = False,
+        notes: bool | frozenset[str] = False,
     ) -> None:
         self.include = tuple(include)
         self.root = None if root is None else os.path.join(os.path.realpath(root), "")
@@ -190,12 +190,13 @@ class Instrumentation:
         if filename.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
             self._left_out[name] = "written in C"
             return None
-        codes = _cache.get((filename, self.notes))
+        notes = self.notes if isinstance(self.notes, bool) else os.path.abspath(filename) in self.notes
+        codes = _cache.get((filename, notes))
         try:
             source = _source(filename, loader)
             if codes is None or not codes.is_of(source, namespace):
-                codes = Codes(source, filename, namespace, loader=loader, notes=self.notes)
-                _cache[filename, self.notes] = codes
+                codes = Codes(source, filename, namespace, loader=loader, notes=notes)
+                _cache[filename, notes] = codes
         except (OSError, SyntaxError, ValueError):
             self._left_out[name] = "no source"
             return None
