@@ -3,7 +3,8 @@
 It knows nothing of `threading`'s API; that is `greenthreads`, over it. The chapters, in the order to read them:
 `task` (what a thread is to the engine, and its states), `continuation` (the stacks that threads run on), `loop` (who
 runs next), `timers` and `clock`, `waitqueue` (how threads wait), `kernel` (kernel threads in the same queues),
-`deadlock`, `signals`, `fork`, `timeslices` and `stepping`, `policy`, `observers`, `control`.
+`deadlock`, `signals`, `fork`, `timeslices` and `stepping`, `policy`, `observers`, `control`; then, for explored
+executions, `controlled_task`, `controlled`, `patience` and `polling`, `strategy`, `dependence` and `races`.
 """
 
 from __future__ import annotations

@@ -8,255 +8,56 @@ two choice points a thread runs alone.
 **Who could go on.** A thread that has an operation pending and is not blocked at it. Blocked is not a state that
 somebody must remember to end: it is a question, `blocked()`, asked anew at each choice point. So no wakeup can be lost
 here, and of several threads that a release lets through any may be first. Threads that wait by the ordinary protocol
-(stand in waiters, park, be unparked) are out of the reckoning until somebody unparks them.
-
-**Time** stands still while any thread can run, and jumps to the next deadline when none can. With `early` a timed wait
-may also end before: that is one more choice, at every choice point.
-
-Several waits may be due at once. Who sleeps then goes on; who waits for others may yet get what it waits for, from
-those who are due as well, and may end its wait in vain at any moment from then on.
-
-**Fairness.** A thread that asks the same question again while nothing has been done would get the same answer: it polls
-in vain, see polling.py. It is left out until another thread has done something; where all do that, time passes, and
-they take turns. That keeps a loop that polls from hanging a depth-first search. `fairness_used` says that it happened,
-for it is an assumption: real threads may poll a hundred times in a row, and give up.
+(stand in waiters, park, be unparked) are out of the reckoning until somebody unparks them. Who polls in vain is left
+out as well, and waits may end as time passes: patience.py.
 
 **An execution ends** when all threads have ended that are not daemons, or at the first failure. Who is left is then
 unwound: `TaskExit` is raised where it stands, and an operation that would block raises it again. The scheduler, with
 its idle continuations, then serves the next execution.
+
+**What it costs.** An exploration is thousands of executions of a few dozen steps, so a step is written for speed: what
+is rare (timed waits, polling, an observer) is behind one flag, `careful`, and no helper's frame is on the stack when
+threads switch, for greenlet takes note of each.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from scheduler import fork, observers
 from scheduler.clock import VirtualClock
 from scheduler.continuation import Continuation, current
 from scheduler.control import AT_ONCE
-from scheduler.errors import ReplayDivergence, SchedulerBug, SchedulerError, TaskExit
+from scheduler.controlled_task import ControlledTask, EndOfWait, Failure
+from scheduler.errors import ReplayDivergence, SchedulerError, TaskExit
 from scheduler.loop import Scheduler
-from scheduler.polling import ask
+from scheduler.patience import Patience
 from scheduler.strategy import READS, Abandon
-from scheduler.task import GONE, UserTask, Waitable, Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
     from scheduler.control import Footprint
-    from scheduler.polling import Question
-    from scheduler.strategy import Choice, Strategy
+    from scheduler.strategy import Strategy
+    from scheduler.task import UserTask
 
-__all__ = ["ControlledScheduler", "ControlledTask", "Failure", "Step"]
+__all__ = ["ControlledScheduler", "ControlledTask", "Failure"]
 
 # How many steps a thread may take while it is unwound, before it is told to end once more at each further one; and how
 # often it may be told.
 _MOST_STEPS = 1_000
 _MOST_REFUSALS = 100
-# The most that time passes at once, in seconds, while threads do nothing but look at the clock.
-_LONGEST_SPIN = 3600.0
-
-
-class Step(NamedTuple):
-    """One decision: the thread that took the step, and what it was about to do."""
-
-    id: int
-    op: str
-
-
-class Failure(NamedTuple):
-    """Why an execution has failed. `kind` is "exception", "deadlock" or "livelock"; of a thread, or of all."""
-
-    kind: str
-    exception: BaseException | None
-    task: ControlledTask | None
-    # The threads of a deadlock, in the order of the cycle if there is one.
-    cycle: tuple[ControlledTask, ...] = ()
-
-
-class ControlledTask(UserTask):
-    """A thread under control."""
-
-    __slots__ = (
-        "asked", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "obj", "op",
-        "patience", "refusals", "spun", "waits",
-    )  # fmt: skip
-
-    scheduler: ControlledScheduler
-
-    def __init__(self, scheduler: ControlledScheduler, fn: Callable[[], object], thread: Any, daemon: bool) -> None:
-        super().__init__(scheduler, fn, thread, daemon)
-        self.ready = None  # type: ignore[assignment]
-        # Which thread it is, the same in every execution; see `ControlledScheduler.add`.
-        self.id = 0
-        # What it is about to do, and why it can't (None: it can).
-        self.op = "begin"
-        self.obj: object = None
-        self.footprint: Footprint | None = None
-        self.blocked: Callable[[], object] | None = None
-        # Invariant: true iff it has an operation pending. False while it runs, and while it is parked.
-        self.is_ready = False
-        # Whether it is an operation that may have to wait, as this one does or did.
-        self.waits = False
-        self.children = 0
-        # Its last question at each place, see polling.py; and the moment at which it asked again, in vain.
-        self.asked: dict[Any, Question] = {}
-        self.spun = -1
-        # Of a timed wait: until when.
-        self.deadline = 0.0
-        # Where waits may end early: the question whether this one has already, and when it took its last step.
-        self.patience: Question | None = None
-        self.last = 0
-        self.refusals = 0
-
-    def finish(self) -> None:
-        """See `UserTask.finish`."""
-        scheduler = self.scheduler
-        if self is scheduler.main and scheduler._at_end:
-            scheduler.make_last_calls()
-        if self.exception is None:
-            try:
-                scheduler.step("end", self if self.thread is None else self.thread)
-            except TaskExit:
-                pass
-        super().finish()
-        scheduler.ended(self)
-
-    @property
-    def ident(self) -> int | None:
-        """See `Task.ident`: small numbers, the same in each execution."""
-        return self.scheduler.host.ident if self.id == 0 else self.id
-
-    @property
-    def guarded(self) -> bool:
-        """See `strategy.Choice`."""
-        return self.waits and not (self.scheduler.early and self.timer is not None)
-
-    @property
-    def is_held_up(self) -> bool:
-        """Whether it waits, and what it waits for has not come."""
-        if self.wait is not None:
-            return not self.is_ready
-        return self.blocked is not None and bool(self.blocked())
-
-    def waits_for(self) -> Waitable | str | None:
-        """See `UserTask.waits_for`."""
-        if self.wait is not None:
-            return self.wait
-        return self.op if self.obj is None else self.obj  # type: ignore[return-value]
-
-    def unpark(self) -> None:
-        """See `Task.unpark`."""
-        self.is_ready = True
-
-    def expire(self) -> None:
-        """The deadline has passed."""
-        if self.blocked is not None:
-            # At a step: its turn may come now whatever keeps it from going on.
-            self.timed_out = True
-            self.blocked = None
-        elif self.wait is not None:
-            waiters = self.waiters
-            if waiters is None or waiters.pop(self, GONE) is not GONE:
-                self.timed_out = True
-                self.is_ready = True
-
-    def give_way(self) -> None:
-        """See `Task.give_way`."""
-        self.scheduler.step("yield", None)
-
-    def sleep(self, seconds: float) -> None:
-        """See `Task.sleep`."""
-        self.scheduler.step("sleep", None, _always, self.scheduler.clock.now() + seconds)
-
-    def park(
-        self,
-        waiters: Waiters | None,
-        reason: Waitable | str,
-        deadline: float | None = None,
-        undo: Callable[[], object] | None = None,
-    ) -> bool:
-        """See `Task.park`. Gives way to whom the strategy chooses."""
-        scheduler = self.scheduler
-        if self.pending is not None and (waiters is None or waiters.pop(self, GONE) is not GONE):
-            self._raise_pending()
-        if scheduler.stopping and (waiters is None or waiters.pop(self, GONE) is not GONE):
-            scheduler.refuse(self)
-        if deadline is not None and deadline <= scheduler.clock.now():
-            if waiters is None or waiters.pop(self, GONE) is not GONE:
-                return False
-        self.waiters, self.wait, self.waits = waiters, reason, True
-        # Somebody may have unparked it already, between its standing there and now.
-        self.is_ready = waiters is not None and self not in waiters
-        if deadline is not None:
-            self.deadline = deadline
-            self.timer = scheduler.timers.add(deadline, self)
-            if scheduler.early:
-                scheduler.note_patience(self, reason)
-        scheduler.changes += 1
-        scheduler.check_for_cycle(self)
-        scheduler.give_way(self)
-        self.wait = None
-        timer, self.timer = self.timer, None
-        if timer is not None:
-            if self.timed_out:
-                self.timed_out = False
-                return False
-            scheduler.timers.cancel(timer)
-        return True
-
-    def interrupt(self, exc: BaseException) -> None:
-        """See `Task.interrupt`."""
-        self.interrupt_now(exc)
-
-    def interrupt_now(self, exc: BaseException, replace: bool = False) -> None:
-        """See `UserTask.interrupt_now`. Raised where the thread is blocked or yields, not at just any operation."""
-        if self.done or (self.pending is not None and not replace):
-            return
-        self.pending = exc
-        if self.continuation is None:
-            return  # NEW: raised by `run` in place of the first line
-        if self.wait is not None:
-            if self._claim():
-                self.is_ready = True
-                self.switch = self._throw_pending
-        elif self.blocked is not None and self.blocked():
-            self.blocked = None
-            if self.timer is not None:
-                self.scheduler.timers.cancel(self.timer)
-                self.timer = None
-            self.switch = self._throw_pending
-
-    def raise_if_interrupted(self) -> None:
-        """Raise what it was interrupted with while it was blocked: it goes on by itself, and nobody switches to it."""
-        if self.switch == self._throw_pending:
-            self.wait = self.timer = None
-            self._raise_pending()
-
-
-class _EndOfWait:
-    """The choice that a timed wait ends in vain: "timeout", before its time, or "expire", when it is due."""
-
-    __slots__ = ("footprint", "guarded", "id", "obj", "op", "task")
-
-    def __init__(self, op: str, task: ControlledTask) -> None:
-        self.task = task
-        self.id = task.id
-        self.op = op
-        self.obj = task.obj
-        self.footprint: Footprint | None = None
-        self.guarded = False
 
 
 class ControlledScheduler(Scheduler):
     """Runs executions, one after the other, under a strategy. Enter it once, on one kernel thread, for all of them."""
 
     __slots__ = (
-        "_awaited_count", "_careful", "_choose", "_cycle", "_every_step", "_ids", "_outer", "_overdue", "_parents",
-        "_spinning", "_spun_seconds", "abandoned", "alive", "changes", "early", "failure", "fairness_used", "max_steps",
-        "observer", "on_failure", "preemptions", "stopping", "strategy", "trace",
+        "_awaited_count", "_choose", "_cycle", "_every_step", "_ids", "_of_execution", "_outer", "_parents",
+        "abandoned", "alive", "careful", "changes", "early", "failure", "max_steps", "observer", "on_failure",
+        "patience", "preemptions", "stopping", "strategy", "trace",
     )  # fmt: skip
 
     task_type = ControlledTask
@@ -272,13 +73,15 @@ class ControlledScheduler(Scheduler):
         self.observer: Callable[[ControlledTask, str, object, FrameType | None], None] | None = None
         # Called with a failure while the threads still stand where they stood.
         self.on_failure: Callable[[Failure], None] = _ignore
-        self.fairness_used = False
         # How many threads would not end when they were unwound.
         self.abandoned = 0
         # (parent's id, how many children it had before) to the id of a thread. Lives as long as the exploration, so
         # that a thread has one id whatever the order in which threads are started.
         self._ids: dict[tuple[int, int], int] = {}
         self._parents: list[tuple[int, int]] = [(0, 0)]
+        self.patience = Patience(self, early)
+        # Every thread that the execution has started.
+        self._of_execution: list[ControlledTask] = []
         self._reset()
 
     def _reset(self) -> None:
@@ -292,14 +95,11 @@ class ControlledScheduler(Scheduler):
         # How often anybody has done anything but look.
         self.changes = 0
         self._cycle: tuple[ControlledTask, ...] = ()
-        self._spinning = False
-        self._spun_seconds = 0.001
-        # Waits that were due together and may end at any moment: who, and the timer. Stale if it is no longer that.
-        self._overdue: list[tuple[ControlledTask, int | None]] = []
         # How many of the threads alive are no daemons. (The main one comes first.)
         self._awaited_count = 1
+        self.patience.begin()
         # Whether a decision takes more than to look who could go on.
-        self._be_careful()
+        self.careful = self.early or self.observer is not None
         self._every_step = self.strategy.wants_every_step
         self._choose = self.strategy.choose
         self.clock = VirtualClock(1_000_000.0)
@@ -310,6 +110,16 @@ class ControlledScheduler(Scheduler):
             self._at_end.clear()
         self.to_start = None
         self._closed = False
+        # A thread's object and its task refer to one another: left to the garbage collector, they would keep it busy.
+        for task in self._of_execution:
+            task.thread = None
+        self._of_execution.clear()
+
+    @property
+    def fairness_used(self) -> bool:
+        """Whether anybody was left out because it polled in vain: an assumption, see patience.py."""
+        return self.patience.was_used
+
 
     # ---- The executions ----------------------------------------------------------------------------------------------
 
@@ -335,6 +145,7 @@ class ControlledScheduler(Scheduler):
         main.is_ready = True
         self.tasks[main] = None
         self.alive.append(main)
+        self._of_execution.append(main)
         try:
             self._drive()
             self.strategy.end(self.trace, [t for t in self.alive if t.continuation is not None])
@@ -378,6 +189,7 @@ class ControlledScheduler(Scheduler):
         task.is_ready = True
         self.tasks[task] = None
         self.alive.append(task)
+        self._of_execution.append(task)
         if not task.daemon:
             self._awaited_count += 1
         if observers.active:
@@ -431,14 +243,18 @@ class ControlledScheduler(Scheduler):
         me.obj = obj
         me.footprint = footprint
         me.is_ready = True
-        me.waits = blocked is not None and deadline != AT_ONCE
         if deadline is not None:
             return self._timed_step(me, blocked, deadline)
-        if blocked is not None:
+        question = None
+        if blocked is None:
+            me.waits = False
+            if op in READS and (len(self.alive) > 1 or op == "clock"):
+                question = self.patience.question(me)
+        else:
+            me.waits = True
             me.blocked = blocked
             if blocked():
                 self.check_for_cycle(me)
-        question = self._note_question(me) if op in READS else None
         following = self._next(me)
         if following is not me:
             following.switch()
@@ -446,25 +262,26 @@ class ControlledScheduler(Scheduler):
             me.raise_if_interrupted()
         # It is our turn.
         me.blocked = None
-        if question is None:
+        if question is not None:
+            self.patience.answered(me, question)
+        elif op not in READS:
             self.changes += 1
-        else:
-            self._note_answer(me, question)
-            if me.pending is not None and op == "yield":
-                me._raise_pending()
+        if me.pending is not None and op == "yield":
+            me._raise_pending()
         return True
 
     def _timed_step(self, me: ControlledTask, blocked: Callable[[], object] | None, deadline: float) -> bool:
         """The rest of a step that ends at `deadline`."""
+        me.waits = blocked is not None and deadline != AT_ONCE
         question = None
         if deadline > self.clock.now():
             me.blocked = blocked
             me.deadline = deadline
             me.timer = self.timers.add(deadline, me)
             if self.early:
-                self.note_patience(me, me.obj)
+                self.patience.waits(me, me.obj)
         elif blocked is not None and blocked():
-            question = self._note_question(me)  # It won't wait, and so it is not blocked.
+            question = self.patience.question(me)  # It won't wait, and so it is not blocked.
         following = self._next(me)
         if following is not me:
             following.switch()
@@ -480,12 +297,19 @@ class ControlledScheduler(Scheduler):
         if in_time or question is None:
             self.changes += 1
         else:
-            self._note_answer(me, question)
+            self.patience.answered(me, question)
         return in_time
 
     def access(self, obj: object, footprint: Footprint) -> None:
         """See `control.access`."""
-        self.step("write" if any(writes for _part, writes in footprint) else "read", obj, None, None, footprint)
+        op = "write" if footprint[0][1] or (len(footprint) > 1 and _writes(footprint)) else "read"
+        if len(self.alive) == 1 and not self.careful and not self._every_step and self.controls():
+            # The common case while a program sets up: nobody is there who could come in between.
+            self.trace.append((self.alive[0].id, op))
+            if len(self.trace) <= self.max_steps and not self.stopping:
+                return
+            self.trace.pop()
+        self.step(op, obj, None, None, footprint)
 
     def give_way(self, me: ControlledTask) -> None:
         """Let another thread run: the calling one is parked, and goes on once it was unparked and is chosen."""
@@ -497,24 +321,6 @@ class ControlledScheduler(Scheduler):
         elif me.pending is not None:
             me.raise_if_interrupted()
 
-    def _note_question(self, me: ControlledTask) -> Question:
-        """What is it about to ask? If in vain, it will have to wait until somebody does something."""
-        question = ask(me.asked, me.op, me.obj, None, sys._getframe(2))
-        if question.is_again and question.when == self.changes:
-            me.spun = self.changes
-            self._spinning = self._careful = True
-        return question
-
-    def _note_answer(self, me: ControlledTask, question: Question) -> None:
-        if not question.is_again:
-            self.changes += 1
-        question.when = self.changes
-        me.asked[question.key] = question
-
-    def note_patience(self, me: ControlledTask, obj: object) -> None:
-        """A timed wait begins that may end early. In a loop, that often only if the others run as well."""
-        me.patience = ask(me.asked, "timeout", obj, me.op, sys._getframe(2))
-
     # ---- A decision --------------------------------------------------------------------------------------------------
 
     def _next(self, me: ControlledTask | None) -> Any:
@@ -522,8 +328,8 @@ class ControlledScheduler(Scheduler):
         if self.stopping:
             return self._root
         choices: list[Any] = [t for t in self.alive if t.is_ready and (t.blocked is None or not t.blocked())]
-        if self._careful or not choices:
-            choices = self._choices_with_care(choices)
+        if self.careful or not choices:
+            choices = self.patience.choices(choices)
             if not choices:
                 return self._stop()
         if len(choices) == 1 and not self._every_step:
@@ -542,7 +348,7 @@ class ControlledScheduler(Scheduler):
                 self.preemptions.append(len(self.trace))
         trace = self.trace
         trace.append((chosen.id, chosen.op))
-        if self._careful:
+        if self.careful:
             chosen = self._chosen_with_care(chosen)
         if len(trace) > self.max_steps:
             self._run_away(chosen)
@@ -550,25 +356,17 @@ class ControlledScheduler(Scheduler):
         chosen.is_ready = False
         return chosen
 
-    def _choices_with_care(self, choices: list[Any]) -> list[Any]:
-        """`choices`, less those that spin and with waits that may end early; time passes if there are none."""
-        while True:
-            if self._spinning and choices:
-                choices = self._fair(choices)
-            if self.early or self._overdue:
-                choices += self._waits_that_may_end(choices)
-                choices.sort(key=_by_id)
-            if choices or not self._let_time_pass():
-                return choices
-            choices = [t for t in self.alive if t.is_ready and (t.blocked is None or not t.blocked())]
-
     def _chosen_with_care(self, chosen: Any) -> ControlledTask:
         op = chosen.op
-        task = self._end_wait(chosen.task) if type(chosen) is _EndOfWait else chosen
+        task = self.patience.end_wait(chosen.task) if type(chosen) is EndOfWait else chosen
         task.last = len(self.trace)
         if self.observer is not None:
             self._observe(task, op)
         return task
+
+    def look_for_care(self) -> None:
+        """Whether a decision takes more than to look who could go on may have changed."""
+        self.careful = self.patience.is_needed() or self.observer is not None
 
     def _run_away(self, chosen: ControlledTask) -> None:
         """Too many steps. While threads ran on and on, some may have waited for one another all the time."""
@@ -576,86 +374,6 @@ class ControlledScheduler(Scheduler):
             self.fail("deadlock", None, None, *self._cycle)
         else:
             self.fail("livelock", None, chosen)
-
-    def _be_careful(self) -> None:
-        self._careful = self.early or self._spinning or bool(self._overdue) or self.observer is not None
-
-    def _fair(self, choices: list[Any]) -> list[Any]:
-        changes = self.changes
-        others = [t for t in choices if t.spun != changes]
-        if len(others) == len(choices):
-            self._spinning = False
-            self._be_careful()
-            return choices
-        self.fairness_used = True
-        if others or self._waits_that_may_end(choices):
-            return others
-        # All of them spin: time passes, and they take turns.
-        if self._let_time_pass():
-            return []  # Look again.
-        if any(t.op == "clock" for t in choices):
-            self.clock.advance(self._spun_seconds)
-            self._spun_seconds = min(2 * self._spun_seconds, _LONGEST_SPIN)
-        last = {number: at for at, (number, _op) in enumerate(self.trace)}
-        return [min(choices, key=lambda t: last.get(t.id, -1))]
-
-    def _let_time_pass(self) -> bool:
-        """Jump to the next deadline and let it fire; False if there is none."""
-        deadline = self.timers.next_deadline()
-        if deadline is None:
-            return False
-        now = self.clock.now()
-        if deadline > now:
-            self.clock.advance(deadline - now)
-        due: list[Any] = self.timers.take_due(max(deadline, now))
-        for who in due:
-            # Nothing but time could help a sleeper, and nobody else one who is alone.
-            if len(due) == 1 or self.early or type(who) is not ControlledTask or who.blocked is _always:
-                who.expire()
-            else:
-                self._overdue.append((who, who.timer))
-                self._careful = True
-        self.changes += 1
-        self.strategy.time_passes()
-        return True
-
-    def _waits_that_may_end(self, others: list[Any]) -> list[_EndOfWait]:
-        """The timed waits that may end in vain. `others` are the threads that could go on by themselves."""
-        if not self.early:
-            self._overdue = [(t, timer) for t, timer in self._overdue if t.timer == timer]
-            self._be_careful()
-            return [_EndOfWait("expire", t) for t, _timer in self._overdue if self._waits(t)]
-        waiting = [t for t in self.alive if t.timer is not None and self._waits(t)]
-        # As with polling, a loop of early ends must not keep others from running: in the next round, all of them
-        # must have had a turn. Who had none for longest is never left out.
-        longest = min((t.last for t in (*others, *waiting)), default=0)
-        found = []
-        for task in waiting:
-            patience = task.patience
-            if patience is None or not patience.is_again or patience.when <= longest:
-                found.append(_EndOfWait("timeout", task))
-            else:
-                self.fairness_used = True
-        return found
-
-    def _waits(self, task: ControlledTask) -> bool:
-        if task.blocked is None:
-            return task.wait is not None and not task.is_ready
-        return bool(task.blocked())
-
-    def _end_wait(self, task: ControlledTask) -> ControlledTask:
-        """Its timed wait ends now. If that is early, time jumps; waits of others that would be due by then go on."""
-        if task.timer is None:
-            raise SchedulerBug(f"{task!r} ends a wait early that has no deadline")
-        if task.deadline > self.clock.now():
-            self.clock.advance(task.deadline - self.clock.now())
-        self.timers.cancel(task.timer)
-        task.expire()
-        patience = task.patience
-        if patience is not None:
-            patience.when = len(self.trace)
-            task.asked[patience.key] = patience
-        return task
 
     def _observe(self, task: ControlledTask, op: str) -> None:
         assert self.observer is not None
@@ -716,10 +434,14 @@ class ControlledScheduler(Scheduler):
 
     def check_for_cycle(self, me: ControlledTask) -> None:
         """Do threads wait for one another in a ring, with `me` among them? Then others may run on, but they won't."""
-        if not any(t is not me and (t.blocked is not None or t.wait is not None) for t in self.alive):
+        task: Any
+        for task in self.alive:
+            if (task.blocked is not None or task.wait is not None) and task is not me:
+                break
+        else:
             return  # The common case, cheaply: nobody else waits.
         cycle = [me]
-        task: Any = me
+        task = me
         while True:
             obj = task.obj if task.wait is None else task.wait
             waiting_for = getattr(obj, "waiting_for", None)
@@ -788,13 +510,9 @@ class ControlledScheduler(Scheduler):
         self.to_start = None
 
 
-def _always() -> bool:
-    return True
+def _writes(footprint: Footprint) -> bool:
+    return any(writes for _part, writes in footprint)
 
 
 def _ignore(failure: Failure) -> None:
     pass
-
-
-def _by_id(choice: Choice) -> int:
-    return choice.id

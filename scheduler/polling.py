@@ -71,11 +71,15 @@ class _Same:
 
 def ask(asked: dict[_Key, Question], op: str, obj: object, part: object, frame: FrameType | None) -> Question:
     """The question that a thread asks, which has `asked` others before. `frame` is the innermost of its frames."""
-    while frame is not None and _is_ours(frame):
+    # On the way of every look at anything: the call to `_is_ours` written out.
+    while frame is not None:
+        code = frame.f_code
+        known = _ours.get(code.co_filename)
+        if not (_is_ours(frame) if known is None else known):
+            break
         frame = frame.f_back
-    if frame is None:
+    else:
         return Question((op, id(obj), part), obj, None, False, -1)
-    code = frame.f_code
     # By identity: the hash of a code object is that of all its parts.
     key = (op, id(obj), part, id(code), frame.f_lasti)
     before = asked.get(key)

@@ -150,7 +150,8 @@ class Environment:
 
     def end_main(self) -> None:
         """Called when the main thread is about to end: tell the workers of standard executors that the program ends."""
-        workers = [worker for worker in _queues_of_workers if worker not in self._workers_before]
+        # A look at its size first: to walk through a weak dictionary takes longer than many a thread.
+        workers = len(_queues_of_workers) and [w for w in _queues_of_workers if w not in self._workers_before]
         if workers:
             _executor._shutdown = True
             for worker in workers:

@@ -1,0 +1,212 @@
+"""A thread under control: what it is about to do, whether it could, and how it waits.
+
+The controlled scheduler (controlled.py) asks each thread at each choice point whether it could go on; here is what it
+asks. A thread waits in one of two ways. At a *step* it stands before an operation, `blocked` says whether that would
+have to wait, and nobody need wake it. *Parked*, by the ordinary protocol, it is out of the reckoning until somebody
+unparks it; a step that is over then follows, called "resume".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scheduler.errors import TaskExit
+from scheduler.task import GONE, UserTask, Waitable, Waiters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scheduler.control import Footprint
+    from scheduler.controlled import ControlledScheduler
+    from scheduler.polling import Question
+
+__all__ = ["ControlledTask", "EndOfWait", "Failure", "always"]
+
+
+def always() -> bool:
+    """The `blocked` of who sleeps: nothing but time ends it."""
+    return True
+
+
+class Failure(NamedTuple):
+    """Why an execution has failed. `kind` is "exception", "deadlock" or "livelock"; of a thread, or of all."""
+
+    kind: str
+    exception: BaseException | None
+    task: ControlledTask | None
+    # The threads of a deadlock, in the order of the cycle if there is one.
+    cycle: tuple[ControlledTask, ...] = ()
+
+
+class ControlledTask(UserTask):
+    """A thread under control."""
+
+    __slots__ = (
+        "asked", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "obj", "op",
+        "patience", "refusals", "spun", "waits",
+    )  # fmt: skip
+
+    scheduler: ControlledScheduler
+
+    def __init__(self, scheduler: ControlledScheduler, fn: Callable[[], object], thread: Any, daemon: bool) -> None:
+        UserTask.__init__(self, scheduler, fn, thread, daemon)
+        self.ready = None  # type: ignore[assignment]
+        # Which thread it is, the same in every execution; see `ControlledScheduler.add`.
+        self.id = 0
+        # What it is about to do, and why it can't (None: it can).
+        self.op = "begin"
+        self.obj: object = None
+        self.footprint: Footprint | None = None
+        self.blocked: Callable[[], object] | None = None
+        # Invariant: true iff it has an operation pending. False while it runs, and while it is parked.
+        self.is_ready = False
+        # Whether it is an operation that may have to wait, as this one does or did.
+        self.waits = False
+        self.children = 0
+        # Its last question at each place, see polling.py; and the moment at which it asked again, in vain.
+        self.asked: dict[Any, Question] = {}
+        self.spun = -1
+        # Of a timed wait: until when.
+        self.deadline = 0.0
+        # Where waits may end early: the question whether this one has already, and when it took its last step.
+        self.patience: Question | None = None
+        self.last = 0
+        self.refusals = 0
+
+    def finish(self) -> None:
+        """See `UserTask.finish`."""
+        scheduler = self.scheduler
+        if self is scheduler.main and scheduler._at_end:
+            scheduler.make_last_calls()
+        if self.exception is None:
+            try:
+                scheduler.step("end", self if self.thread is None else self.thread)
+            except TaskExit:
+                pass
+        UserTask.finish(self)
+        scheduler.ended(self)
+
+    @property
+    def ident(self) -> int | None:
+        """See `Task.ident`: small numbers, the same in each execution."""
+        return self.scheduler.host.ident if self.id == 0 else self.id
+
+    @property
+    def guarded(self) -> bool:
+        """See `strategy.Choice`."""
+        return self.waits and not (self.scheduler.early and self.timer is not None)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether it waits, and what it waits for has not come."""
+        if self.wait is not None:
+            return not self.is_ready
+        return self.blocked is not None and bool(self.blocked())
+
+    def waits_for(self) -> Waitable | str | None:
+        """See `UserTask.waits_for`."""
+        if self.wait is not None:
+            return self.wait
+        return self.op if self.obj is None else self.obj  # type: ignore[return-value]
+
+    def unpark(self) -> None:
+        """See `Task.unpark`."""
+        self.is_ready = True
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self.blocked is not None:
+            # At a step: its turn may come now whatever keeps it from going on.
+            self.timed_out = True
+            self.blocked = None
+        elif self.wait is not None:
+            waiters = self.waiters
+            if waiters is None or waiters.pop(self, GONE) is not GONE:
+                self.timed_out = True
+                self.is_ready = True
+
+    def give_way(self) -> None:
+        """See `Task.give_way`."""
+        self.scheduler.step("yield", None)
+
+    def sleep(self, seconds: float) -> None:
+        """See `Task.sleep`."""
+        self.scheduler.step("sleep", None, always, self.scheduler.clock.now() + seconds)
+
+    def park(
+        self,
+        waiters: Waiters | None,
+        reason: Waitable | str,
+        deadline: float | None = None,
+        undo: Callable[[], object] | None = None,
+    ) -> bool:
+        """See `Task.park`. Gives way to whom the strategy chooses."""
+        scheduler = self.scheduler
+        if self.pending is not None and (waiters is None or waiters.pop(self, GONE) is not GONE):
+            self._raise_pending()
+        if scheduler.stopping and (waiters is None or waiters.pop(self, GONE) is not GONE):
+            scheduler.refuse(self)
+        if deadline is not None and deadline <= scheduler.clock.now():
+            if waiters is None or waiters.pop(self, GONE) is not GONE:
+                return False
+        self.waiters, self.wait, self.waits = waiters, reason, True
+        # Somebody may have unparked it already, between its standing there and now.
+        self.is_ready = waiters is not None and self not in waiters
+        if deadline is not None:
+            self.deadline = deadline
+            self.timer = scheduler.timers.add(deadline, self)
+            if scheduler.early:
+                scheduler.patience.waits(self, reason)
+        scheduler.changes += 1
+        scheduler.check_for_cycle(self)
+        scheduler.give_way(self)
+        self.wait = None
+        timer, self.timer = self.timer, None
+        if timer is not None:
+            if self.timed_out:
+                self.timed_out = False
+                return False
+            scheduler.timers.cancel(timer)
+        return True
+
+    def interrupt(self, exc: BaseException) -> None:
+        """See `Task.interrupt`."""
+        self.interrupt_now(exc)
+
+    def interrupt_now(self, exc: BaseException, replace: bool = False) -> None:
+        """See `UserTask.interrupt_now`. Raised where the thread is blocked or yields, not at just any operation."""
+        if self.done or (self.pending is not None and not replace):
+            return
+        self.pending = exc
+        if self.continuation is None:
+            return  # NEW: raised by `run` in place of the first line
+        if self.wait is not None:
+            if self._claim():
+                self.is_ready = True
+                self.switch = self._throw_pending
+        elif self.blocked is not None and self.blocked():
+            self.blocked = None
+            if self.timer is not None:
+                self.scheduler.timers.cancel(self.timer)
+                self.timer = None
+            self.switch = self._throw_pending
+
+    def raise_if_interrupted(self) -> None:
+        """Raise what it was interrupted with while it was blocked: it goes on by itself, and nobody switches to it."""
+        if self.switch == self._throw_pending:
+            self.wait = self.timer = None
+            self._raise_pending()
+
+
+class EndOfWait:
+    """The choice that a timed wait ends in vain: "timeout", before its time, or "expire", when it is due."""
+
+    __slots__ = ("footprint", "guarded", "id", "obj", "op", "task")
+
+    def __init__(self, op: str, task: ControlledTask) -> None:
+        self.task = task
+        self.id = task.id
+        self.op = op
+        self.obj = task.obj
+        self.footprint: Footprint | None = None
+        self.guarded = False

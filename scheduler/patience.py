@@ -1,0 +1,182 @@
+"""How time passes under control, and who is left out: the part of a decision that is more than to look who can go on.
+
+**Time** stands still while any thread can run, and jumps to the next deadline when none can. With `early` a timed wait
+may also end before: that is one more choice, at every choice point.
+
+Several waits may be due at once. Who sleeps then goes on; who waits for others may yet get what it waits for, from
+those who are due as well, and may end its wait in vain at any moment from then on.
+
+**Fairness.** A thread that asks the same question again while nothing has been done would get the same answer: it polls
+in vain, see polling.py. It is left out until another thread has done something; where all do that, time passes, and
+they take turns. That keeps a loop that polls from hanging a depth-first search. `was_used` says that it happened, for
+it is an assumption: real threads may poll a hundred times in a row, and give up.
+
+In a loop of timed waits that end early, too, all others must have had a turn before the next one may.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from scheduler.controlled_task import ControlledTask, EndOfWait, always
+from scheduler.errors import SchedulerBug
+from scheduler.polling import ask
+
+if TYPE_CHECKING:
+    from scheduler.controlled import ControlledScheduler
+    from scheduler.polling import Question
+    from scheduler.strategy import Choice
+
+__all__ = ["Patience"]
+
+# The most that time passes at once, in seconds, while threads do nothing but look at the clock.
+_LONGEST_SPIN = 3600.0
+
+
+class Patience:
+    """Time, and fairness, of one scheduler; `begin` before each execution."""
+
+    __slots__ = ("_overdue", "_scheduler", "_spinning", "_spun_seconds", "early", "was_used")
+
+    def __init__(self, scheduler: ControlledScheduler, early: bool) -> None:
+        self._scheduler = scheduler
+        # Whether timed waits may end before their time.
+        self.early = early
+        self.was_used = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Nobody spins, nothing is due."""
+        self._spinning = False
+        self._spun_seconds = 0.001
+        # Waits that were due together and may end at any moment: who, and the timer. Stale if it is no longer that.
+        self._overdue: list[tuple[ControlledTask, int | None]] = []
+
+    def is_needed(self) -> bool:
+        """Whether a decision takes more than to look who could go on."""
+        return self.early or self._spinning or bool(self._overdue)
+
+    # ---- Who could go on ---------------------------------------------------------------------------------------------
+
+    def choices(self, able: list[Any]) -> list[Any]:
+        """Those who are `able` to go on, less who spins and with waits that may end; time passes if there are none."""
+        scheduler = self._scheduler
+        while True:
+            if self._spinning and able:
+                able = self._fair(able)
+            if self.early or self._overdue:
+                able += self._waits_that_may_end(able)
+                able.sort(key=_by_id)
+            if able or not self._let_time_pass():
+                return able
+            able = [t for t in scheduler.alive if t.is_ready and (t.blocked is None or not t.blocked())]
+
+    def _fair(self, choices: list[Any]) -> list[Any]:
+        scheduler = self._scheduler
+        others = [t for t in choices if t.spun != scheduler.changes]
+        if len(others) == len(choices):
+            self._spinning = False
+            scheduler.look_for_care()
+            return choices
+        self.was_used = True
+        if others or self._waits_that_may_end(choices):
+            return others
+        # All of them spin: time passes, and they take turns.
+        if self._let_time_pass():
+            return []  # Look again.
+        if any(t.op == "clock" for t in choices):
+            scheduler.clock.advance(self._spun_seconds)
+            self._spun_seconds = min(2 * self._spun_seconds, _LONGEST_SPIN)
+        last = {number: at for at, (number, _op) in enumerate(scheduler.trace)}
+        return [min(choices, key=lambda t: last.get(t.id, -1))]
+
+    # ---- Who polls ---------------------------------------------------------------------------------------------------
+
+    def question(self, me: ControlledTask) -> Question:
+        """What is it about to ask? If in vain, it will have to wait until somebody does something."""
+        question = ask(me.asked, me.op, me.obj, None, sys._getframe(2))
+        scheduler = self._scheduler
+        if question.is_again and question.when == scheduler.changes:
+            me.spun = scheduler.changes
+            self._spinning = scheduler.careful = True
+        return question
+
+    def answered(self, me: ControlledTask, question: Question) -> None:
+        """It has asked."""
+        scheduler = self._scheduler
+        if not question.is_again:
+            scheduler.changes += 1
+        question.when = scheduler.changes
+        me.asked[question.key] = question
+
+    def waits(self, me: ControlledTask, obj: object) -> None:
+        """A timed wait begins that may end early. In a loop, that often only if the others run as well."""
+        me.patience = ask(me.asked, "timeout", obj, me.op, sys._getframe(2))
+
+    # ---- Time --------------------------------------------------------------------------------------------------------
+
+    def _let_time_pass(self) -> bool:
+        """Jump to the next deadline and let it fire; False if there is none."""
+        scheduler = self._scheduler
+        deadline = scheduler.timers.next_deadline()
+        if deadline is None:
+            return False
+        now = scheduler.clock.now()
+        if deadline > now:
+            scheduler.clock.advance(deadline - now)
+        due: list[Any] = scheduler.timers.take_due(max(deadline, now))
+        for who in due:
+            # Nothing but time could help a sleeper, and nobody else one who is alone.
+            if len(due) == 1 or self.early or type(who) is not ControlledTask or who.blocked is always:
+                who.expire()
+            else:
+                self._overdue.append((who, who.timer))
+                scheduler.careful = True
+        scheduler.changes += 1
+        scheduler.strategy.time_passes()
+        return True
+
+    def _waits_that_may_end(self, others: list[Any]) -> list[EndOfWait]:
+        """The timed waits that may end in vain. `others` are the threads that could go on by themselves."""
+        scheduler = self._scheduler
+        if not self.early:
+            self._overdue = [(t, timer) for t, timer in self._overdue if t.timer == timer]
+            scheduler.look_for_care()
+            return [EndOfWait("expire", t) for t, _timer in self._overdue if _waits(t)]
+        waiting = [t for t in scheduler.alive if t.timer is not None and _waits(t)]
+        # Who had no turn for longest is never left out.
+        longest = min((t.last for t in (*others, *waiting)), default=0)
+        found = []
+        for task in waiting:
+            patience = task.patience
+            if patience is None or not patience.is_again or patience.when <= longest:
+                found.append(EndOfWait("timeout", task))
+            else:
+                self.was_used = True
+        return found
+
+    def end_wait(self, task: ControlledTask) -> ControlledTask:
+        """Its timed wait ends now. If that is early, time jumps; waits of others that would be due by then go on."""
+        scheduler = self._scheduler
+        if task.timer is None:
+            raise SchedulerBug(f"{task!r} ends a wait early that has no deadline")
+        if task.deadline > scheduler.clock.now():
+            scheduler.clock.advance(task.deadline - scheduler.clock.now())
+        scheduler.timers.cancel(task.timer)
+        task.expire()
+        patience = task.patience
+        if patience is not None:
+            patience.when = len(scheduler.trace)
+            task.asked[patience.key] = patience
+        return task
+
+
+def _waits(task: ControlledTask) -> bool:
+    if task.blocked is None:
+        return task.wait is not None and not task.is_ready
+    return bool(task.blocked())
+
+
+def _by_id(choice: Choice) -> int:
+    return choice.id
