@@ -14,7 +14,9 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from greenthreads.kernelpool import run_in_kernel_thread
+from scheduler import control
 from scheduler.kernel import current_task
+from scheduler.outside import OPERATIONS, announce
 from scheduler.poller import READ, WRITE, closing, is_ready, wait_for
 from scheduler.task import UserTask
 
@@ -39,6 +41,8 @@ def until_ready(fd: int, events: int, deadline: float | None = None) -> bool:
 
     The next call on it may be made at once. True without a wait if `fd` does not block at all: the call says so.
     """
+    if control.active is not None:
+        announce(OPERATIONS[events])
     while not is_ready(fd, events):
         if not _get_blocking(fd):
             return True

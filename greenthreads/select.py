@@ -21,8 +21,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from greenthreads.kernelpool import run_in_kernel_thread
+from scheduler import control
 from scheduler.kernel import current_task
 from scheduler.loop import yield_now
+from scheduler.outside import announce
 from scheduler.poller import READ, closing, wait_for
 from scheduler.task import UserTask
 
@@ -53,7 +55,10 @@ def _give_way() -> None:
     """Let others run."""
     loop = _set_aside()
     try:
-        yield_now()
+        if control.active is not None:
+            announce("poll")
+        else:
+            yield_now()
     finally:
         if loop is not None:
             _events()._set_running_loop(loop)

@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 from greenthreads._rebind import rebound
 from greenthreads.kernelpool import run_in_kernel_thread
+from scheduler import control
 from scheduler.continuation import current
 from scheduler.kernel import current_task
 from scheduler.loop import sleep, yield_now
+from scheduler.outside import OPERATIONS, announce
 from scheduler.poller import READ, WRITE, block_for, closing, is_ready, watch
 from scheduler.task import UserTask
 
@@ -118,6 +120,13 @@ class socket(_standard.socket):
             raise TimeoutError("timed out")
         return deadline
 
+    def _turn(self, side: int, flags: int = 0) -> float | None:
+        """Under control: wait for the turn to make a call. Returns the deadline, as `_wait`."""
+        if self._timeout != 0.0 and not flags & _DONTWAIT:
+            return self._wait(side, _UNSET)
+        announce(OPERATIONS[side])
+        return _UNSET
+
     def _give_way(self) -> None:
         """Let others run: this thread has found its socket ready many times in a row, and never had to."""
         self._streak = _STREAK
@@ -126,7 +135,7 @@ class socket(_standard.socket):
 
     def _retry(self, side: int, call: Callable[..., Any], *args: Any, flags: int = 0) -> Any:
         """Make a call of the system's until it need not wait; once only if its `flags` say so."""
-        deadline: float | None = _UNSET
+        deadline = _UNSET if control.active is None else self._turn(side, flags)
         while True:
             try:
                 result = call(self, *args)
@@ -173,7 +182,7 @@ class socket(_standard.socket):
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """As the standard method. `b""` at the end."""
         record = self._watch
-        deadline: float | None = _UNSET
+        deadline = _UNSET if control.active is None else self._turn(READ, flags)
         if not record.readable and self._timeout != 0.0 and not flags:
             deadline = self._wait(READ, deadline)
         while True:
@@ -193,7 +202,7 @@ class socket(_standard.socket):
 
     def recv_into(self, buffer: Any, nbytes: int | None = 0, flags: int = 0) -> int:
         """As the standard method."""
-        deadline: float | None = _UNSET
+        deadline = _UNSET if control.active is None else self._turn(READ, flags)
         if not self._watch.readable and self._timeout != 0.0 and not flags:
             deadline = self._wait(READ, deadline)
         while True:
@@ -247,6 +256,8 @@ class socket(_standard.socket):
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """As the standard method: the timeout is for all of the data."""
+        if control.active is not None:
+            announce("send")
         if self._timeout == 0.0 or flags & _DONTWAIT:
             _base.sendall(self, data, flags)
             return
@@ -358,6 +369,8 @@ class socket(_standard.socket):
 
     def _connect(self, address: Any) -> int:
         address = self._resolved(address)
+        if control.active is not None:
+            announce("connect")
         deadline: float | None = _UNSET
         pause = 0.001
         while True:
@@ -396,9 +409,17 @@ class socket(_standard.socket):
         found = run_in_kernel_thread(_standard_getaddrinfo, host, None, family, _type_of(self))
         return (found[0][4][0], *address[1:])
 
+    def shutdown(self, how: int, /) -> None:
+        """As the standard method."""
+        if control.active is not None:
+            announce("shutdown")
+        super().shutdown(how)
+
     # ---- The end ---------------------------------------------------------------------------------------------------
 
     def _real_close(self, *args: Any) -> None:
+        if control.active is not None:
+            announce("close")
         fd = self.fileno()
         if fd >= 0:
             closing(fd)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from greenthreads import socket as _socket
 from greenthreads._rebind import rebound
+from scheduler import control
+from scheduler.outside import announce
 from scheduler.poller import READ, WRITE
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class SSLSocket(_standard.SSLSocket, _socket.socket):  # type: ignore[misc]
 
     def _parking(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
         """Make a call of OpenSSL's until it need not wait."""
+        if control.active is not None:
+            announce({"read": "receive", "write": "send"}.get(what, what))
         deadline: float | None = _socket._UNSET
         while True:
             try:

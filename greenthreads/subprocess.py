@@ -18,7 +18,9 @@ from greenthreads import selectors as _selectors
 from greenthreads._pipes import open_pipe
 from greenthreads._rebind import rebound
 from greenthreads.kernelpool import run_in_kernel_thread
+from scheduler import control
 from scheduler.kernel import current_task
+from scheduler.outside import starts_process
 from scheduler.task import UserTask
 
 __all__ = [name for name in dir(_standard) if not name.startswith("__")]
@@ -66,6 +68,11 @@ class Popen(_standard.Popen):  # type: ignore[type-arg]
     __init__.__wrapped__ = _standard.Popen.__init__
     if hasattr(_standard.Popen, "_communicate"):
         _communicate = rebound(_standard.Popen._communicate, _globals)  # type: ignore[attr-defined]
+
+    def _execute_child(self, *args: Any, **kwargs: Any) -> None:
+        if control.active is not None:
+            starts_process()
+        super()._execute_child(*args, **kwargs)  # type: ignore[misc]
 
     def _wait(self, timeout: float | None) -> int | None:
         standard = super()._wait  # type: ignore[misc]

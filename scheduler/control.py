@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from scheduler.outside import Outside
+
 __all__ = [
     "AT_ONCE",
     "SIZE",
@@ -69,6 +71,8 @@ AT_ONCE: Final = float("-inf")
 class Controller(Protocol):
     """Who decides which thread takes the next step."""
 
+    outside: Outside
+
     def step(
         self,
         op: str,
@@ -82,6 +86,12 @@ class Controller(Protocol):
 
         False if `deadline` (absolute; AT_ONCE for one that has passed) came first. At once True for a thread that is
         not under control. Raises what the thread is interrupted with while it is blocked.
+        """
+
+    def until_ready(self, fileno: Callable[[], int], events: int, deadline: float | None) -> bool:
+        """Wait for the calling thread's turn, which comes when a descriptor is ready, or closed: `poller.block_for`.
+
+        Only for a thread under control. False if `deadline` came first.
         """
 
     def controls(self) -> bool:

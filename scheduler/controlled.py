@@ -32,6 +32,7 @@ from scheduler.control import AT_ONCE
 from scheduler.controlled_task import ControlledTask, EndOfWait, Failure
 from scheduler.errors import ReplayDivergence, SchedulerError, TaskExit
 from scheduler.loop import Scheduler
+from scheduler.outside import DESCRIPTORS, OPERATIONS, Outside, Unready
 from scheduler.patience import Patience
 from scheduler.strategy import READS, Abandon
 
@@ -57,7 +58,7 @@ class ControlledScheduler(Scheduler):
     __slots__ = (
         "_awaited_count", "_choose", "_cycle", "_every_step", "_ids", "_of_execution", "_outer", "_parents",
         "abandoned", "alive", "careful", "changes", "early", "failure", "max_steps", "observer", "on_failure",
-        "patience", "preemptions", "stopping", "strategy", "trace",
+        "outside", "patience", "preemptions", "stopping", "strategy", "trace",
     )  # fmt: skip
 
     task_type = ControlledTask
@@ -80,6 +81,7 @@ class ControlledScheduler(Scheduler):
         self._ids: dict[tuple[int, int], int] = {}
         self._parents: list[tuple[int, int]] = [(0, 0)]
         self.patience = Patience(self, early)
+        self.outside = Outside()
         # Every thread that the execution has started.
         self._of_execution: list[ControlledTask] = []
         self._reset()
@@ -120,6 +122,9 @@ class ControlledScheduler(Scheduler):
         """Whether anybody was left out because it polled in vain: an assumption, see patience.py."""
         return self.patience.was_used
 
+    def wait_outside(self) -> bool:
+        """Wait for what other processes may have to say to our threads; False if it is nothing."""
+        return self.outside.wait(t.blocked for t in self.alive)
 
     # ---- The executions ----------------------------------------------------------------------------------------------
 
@@ -300,6 +305,10 @@ class ControlledScheduler(Scheduler):
             self.patience.answered(me, question)
         return in_time
 
+    def until_ready(self, fileno: Callable[[], int], events: int, deadline: float | None) -> bool:
+        """See `control.Controller`."""
+        return self.step(OPERATIONS[events], DESCRIPTORS, Unready(fileno, events), deadline)
+
     def access(self, obj: object, footprint: Footprint) -> None:
         """See `control.access`."""
         op = "write" if footprint[0][1] or (len(footprint) > 1 and _writes(footprint)) else "read"
@@ -339,6 +348,8 @@ class ControlledScheduler(Scheduler):
             try:
                 chosen = self._choose(choices, running)
             except ReplayDivergence as error:
+                if self.wait_outside():
+                    return self._next(me)
                 self.fail("divergence", error, None)
                 return self._root
             except Abandon:

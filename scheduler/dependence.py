@@ -45,7 +45,7 @@ THREADS: Final = _Thing("the threads that are alive")
 CLOCK: Final = _Thing("the clock")
 
 # Operations by which a thread looks at an object, or goes on after it has been changed by another.
-_LOOKS = frozenset(("broken", "is_alive", "is_set", "join", "locked", "n_waiting", "qsize", "resume"))
+_LOOKS = frozenset(("broken", "is_alive", "is_set", "join", "locked", "n_waiting", "poll", "qsize", "resume"))
 # Operations that are nobody else's business.
 _PRIVATE = frozenset(("acquire_again", "begin", "call", "release_one", "sleep", "yield"))
 # Keys that can be compared without asking code of the program.

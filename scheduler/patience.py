@@ -68,7 +68,7 @@ class Patience:
             if self.early or self._overdue:
                 able += self._waits_that_may_end(able)
                 able.sort(key=_by_id)
-            if able or not self._let_time_pass():
+            if able or not (scheduler.wait_outside() or self._let_time_pass()):
                 return able
             able = [t for t in scheduler.alive if t.is_ready and (t.blocked is None or not t.blocked())]
 
@@ -124,6 +124,7 @@ class Patience:
             return False
         now = scheduler.clock.now()
         if deadline > now:
+            scheduler.outside.give_time(deadline - now)
             scheduler.clock.advance(deadline - now)
         due: list[Any] = scheduler.timers.take_due(max(deadline, now))
         for who in due:

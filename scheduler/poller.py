@@ -30,17 +30,29 @@ import os
 import select
 from typing import TYPE_CHECKING, Any
 
+from scheduler import control
 from scheduler.kernel import KernelTask, current_task
 from scheduler.task import GONE, Task, UserTask, Wait, unpark_all
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from scheduler.loop import Scheduler
     from scheduler.task import Waiters
 
-__all__ = ["READ", "WRITE", "Descriptor", "Poller", "block_for", "closing", "is_ready", "wait_for", "watch"]
+__all__ = [
+    "READ",
+    "WRITE",
+    "Descriptor",
+    "Poller",
+    "any_ready",
+    "block_for",
+    "closing",
+    "is_ready",
+    "wait_for",
+    "watch",
+]
 
 READ, WRITE = 1, 2
 
@@ -440,6 +452,8 @@ def block_for(me: Task, fileno: Callable[[], int], events: int, deadline: float 
     so the wait is cut into slices, and both are noticed at the end of one.
     """
     if not isinstance(me, KernelTask) and me.ready is None:
+        if control.active is not None and control.active.controls():
+            return control.active.until_ready(fileno, events, deadline)
         me.park(None, "a descriptor")  # The scheduler itself, which refuses.
     while True:
         left = None if deadline is None else deadline - me.now()
@@ -448,7 +462,7 @@ def block_for(me: Task, fileno: Callable[[], int], events: int, deadline: float 
         fd = fileno()
         if fd < 0:
             raise _bad_descriptor()
-        if _poll_one(fd, events, _SLICE if left is None else min(left, _SLICE)):
+        if any_ready(((fd, events),), _SLICE if left is None else min(left, _SLICE)):
             return True
         if left == 0.0:
             return False
@@ -459,22 +473,26 @@ if hasattr(select, "poll"):
     _BITS = {READ: select.POLLIN | select.POLLPRI, WRITE: select.POLLOUT}
     _POLLNVAL = select.POLLNVAL
 
-    def _poll_one(fd: int, events: int, timeout: float) -> bool:
+    def any_ready(wanted: Iterable[tuple[int, int]], timeout: float) -> bool:
+        """Block until a descriptor is ready for READ or WRITE; False after `timeout` seconds. OSError (EBADF)."""
         poll = _new_poll()
-        poll.register(fd, _BITS[events])
+        for fd, events in wanted:
+            poll.register(fd, _BITS[events])
         # Rounded up: not early by part of a millisecond, which would be a busy wait.
         found = poll.poll(math.ceil(timeout * 1000))
-        if found and found[0][1] & _POLLNVAL:
+        if any(bits & _POLLNVAL for _fd, bits in found):
             raise _bad_descriptor()
         return bool(found)
 
 else:
 
-    def _poll_one(fd: int, events: int, timeout: float) -> bool:
-        read, write = ([fd], []) if events == READ else ([], [fd])
+    def any_ready(wanted: Iterable[tuple[int, int]], timeout: float) -> bool:
+        """Block until a descriptor is ready for READ or WRITE; False after `timeout` seconds. OSError (EBADF)."""
+        read = [fd for fd, events in wanted if events == READ]
+        write = [fd for fd, events in wanted if events == WRITE]
         return any(_select(read, write, write, timeout))
 
 
 def is_ready(fd: int, events: int) -> bool:
     """Whether `fd` is ready for `events`, READ or WRITE, now. OSError (EBADF) if it is not open."""
-    return _poll_one(fd, events, 0)
+    return any_ready(((fd, events),), 0)

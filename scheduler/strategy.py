@@ -25,9 +25,8 @@ class Abandon(Exception):
 
 
 # Operations that change nothing that another thread could notice.
-READS = frozenset(
-    ("broken", "clock", "enumerate", "is_alive", "is_set", "locked", "n_waiting", "qsize", "read", "sleep", "yield")
-)
+_QUESTIONS = ("broken", "clock", "enumerate", "is_alive", "is_set", "locked", "n_waiting", "poll", "qsize")
+READS = frozenset((*_QUESTIONS, "read", "sleep", "yield"))
 
 
 class Choice(Protocol):

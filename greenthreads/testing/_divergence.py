@@ -5,6 +5,7 @@ the schedule decides what the program does. To find out what, the decisions are 
 goes, with every step noted, and every call into C that asks for the time or for randomness:
 
 - kernel threads that are not under control run meanwhile;
+- something came from another process;
 - such a call was made, and where;
 - the two executions agree with each other, and not with the one before: the program keeps something from one to the
   next;
@@ -175,6 +176,10 @@ def _guesses(session: Session, error: ReplayDivergence, runs: list[_Run]) -> Ite
     found = False
     if threads:
         yield f"probably a kernel thread that is not under control: {', '.join(threads)} runs beside the test"
+        found = True
+    listening = [step for run in runs for step in run.steps if step.op in ("poll", "receive") and step.file]
+    if listening and session.scheduler.outside.took_part:
+        yield f"{'or' if found else 'probably'} what came from another process, and when: at {listening[0].place()}"
         found = True
     for meaning in (_RANDOM, _CLOCK):
         sites = [call for call in calls if call.meaning == meaning]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenthreads.testing._aliases import Aliases, brief
 from scheduler.controlled import ControlledTask
+from scheduler.outside import DESCRIPTORS
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -128,7 +129,7 @@ class Recorder:
             )
 
     def _thing(self, task: ControlledTask, op: str, obj: Any, frames: list[FrameType]) -> int | str | None:
-        if obj is None or op == "end" or isinstance(obj, (str, ControlledTask)):
+        if obj is None or obj is DESCRIPTORS or op == "end" or isinstance(obj, (str, ControlledTask)):
             return obj if isinstance(obj, str) else None
         if op == "start":
             thread = self.session.scheduler.path_of(task.id)

@@ -73,7 +73,8 @@ class Watchdog:
                 # A trace is a list of its own for each execution, and grows by each step.
                 trace = self._scheduler.trace
                 now = (trace, len(trace))
-                if self.armed and last is not None and last[0] is trace and last[1] == now[1]:
+                stands = last is not None and last[0] is trace and last[1] == now[1]
+                if self.armed and stands and not self._scheduler.outside.waiting:
                     self._interrupt()
                 last = now
         finally:

@@ -195,7 +195,8 @@ def explore(
             raise divergence(session, error) from None
         finally:
             found.seconds = _now() - began
-    found.exhausted = plan.exhausted and found.failure is None
+    # What other processes say, and when, nobody has explored.
+    found.exhausted = plan.exhausted and found.failure is None and not session.scheduler.outside.took_part
     found.coverage = _coverage(session, plan, found, timeouts)
     if store is not None:
         _remember(store, name, kept, found)
@@ -342,6 +343,8 @@ def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: st
             sentence += ", where a thread that polls in vain lets others run"
         if timeouts == "due":
             sentence += "; time passed only when nothing else could run"
+    if session.scheduler.outside.took_part:
+        sentence += "; what came from other processes came when it came"
     left = session.scheduler.abandoned
     if left:
         sentence += f"; {left} thread{'s' * (left != 1)} would not end with the execution, and stayed behind"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import random
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -193,3 +196,23 @@ def test_a_trace_that_does_not_fit_says_where() -> None:
     with pytest.raises(ReplayDivergence) as caught:
         replay(depending_on(lambda: False), failure.trace)
     assert "test_divergence.py:" in caught.value.where
+
+
+def test_another_process_is_a_cause() -> None:
+    echo = "import os, time\nwhile byte := os.read(0, 1):\n    time.sleep(0.05)\n    os.write(1, byte)"
+    executions = itertools.count()
+
+    with subprocess.Popen([sys.executable, "-c", echo], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        ask, answer = child.stdin.fileno(), child.stdout.fileno()
+
+        def main() -> None:
+            os.write(ask, b"x")
+            os.read(answer, 1)
+            assert next(executions) != 1
+
+        with pytest.raises(ReplayDivergence) as caught:
+            explore(main, strategy="random")
+        child.stdin.close()
+    assert "probably what came from another process, and when: at test_divergence.py:" in str(caught.value)
