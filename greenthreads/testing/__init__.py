@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from greenthreads.testing._patterns import Pattern
 from greenthreads.testing._store import Store
 from greenthreads.testing.explore import Exploration, Failure, explore, interleave, replay
 from greenthreads.testing.interleaving import ImpossibleOrder, Interleaving, checkpoint
@@ -22,6 +23,7 @@ __all__ = [
     "Failure",
     "ImpossibleOrder",
     "Interleaving",
+    "Pattern",
     "ReplayDivergence",
     "Store",
     "TraceError",

@@ -34,16 +34,14 @@ class Memory:
         self._instrumentation: Instrumentation | None = None
         self.coverage = Coverage((), ())
 
-    def begin(
-        self,
-        scheduler: ControlledScheduler,
-        note: Callable[[object], None] | None = None,
-        files: frozenset[str] = frozenset(),
-    ) -> None:
-        """Have accesses announced to `scheduler`, and to `note`, if there is one, the values of those in `files`."""
+    def begin(self, scheduler: ControlledScheduler, files: frozenset[str] = frozenset()) -> None:
+        """Have accesses announced to `scheduler`; in `files` with the values, for whoever is told to `hear` of them."""
         self._instrumentation = Instrumentation(self._include, self._root, notes=files)
         self._instrumentation.__enter__()
         control.access = scheduler.access
+
+    def hear(self, note: Callable[[object], None] | None) -> None:
+        """Call `note` with each value that is read or written from now on."""
         control.note = note
 
     def end(self) -> None:

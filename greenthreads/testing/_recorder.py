@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenthreads.testing._aliases import Aliases, brief
 from scheduler.controlled import ControlledTask
+from scheduler.dependence import comparable
 from scheduler.outside import DESCRIPTORS
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
     from greenthreads.testing._session import Session
     from scheduler import controlled
+    from scheduler.control import Footprint
 
-__all__ = ["Blocked", "Line", "Place", "Recorder", "place_of"]
+__all__ = ["Blocked", "Line", "Place", "Recorder", "place_of", "stack_of"]
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _ENGINE = os.path.join(os.path.dirname(os.path.dirname(_OURS)), "scheduler") + os.sep
@@ -52,6 +54,11 @@ class Line:
     part: str = ""
     part_alone: bool = False
     value: str | None = None
+    # The parts themselves, and whether they are written; those that can't be told from others without the object of a
+    # key are left out.
+    footprint: Footprint = ()
+    # The calls that led there, the innermost, `place`, first.
+    stack: tuple[Place, ...] = ()
 
 
 @dataclass
@@ -88,11 +95,13 @@ class Recorder:
         if thread not in self.names:
             self.names[thread] = str(task.name)
         frames = list(_of_the_program(frame))
-        place = _place(frames[0]) if frames else _begins_at(task) if op == "begin" else _NOWHERE
-        line = Line(thread, op, self._thing(task, op, obj, frames), place)
+        stack = tuple(map(_place, frames))
+        place = stack[0] if stack else _begins_at(task) if op == "begin" else _NOWHERE
+        line = Line(thread, op, self._thing(task, op, obj, frames), place, stack=stack)
         footprint = getattr(task, "footprint", None)
         if op in ("read", "write") and footprint:
             line.part, line.part_alone = _written(obj, footprint[0][0])
+            line.footprint = tuple((part, writes) for part, writes in footprint if comparable(part) is part)
             self._noting = line
         self.lines.append(line)
 
@@ -186,16 +195,21 @@ def _begins_at(task: ControlledTask) -> Place:
     return code.co_filename, code.co_firstlineno, code.co_name
 
 
-def place_of(exc: BaseException) -> Place:
-    """Where `exc` was raised: the innermost place in code of the program."""
-    found = _NOWHERE
+def stack_of(exc: BaseException) -> tuple[Place, ...]:
+    """The calls in code of the program by which `exc` was raised, the innermost first."""
+    found: list[Place] = []
     traceback: TracebackType | None = exc.__traceback__
     while traceback is not None:
         code = traceback.tb_frame.f_code
         if _is_of_the_program(code):
-            found = code.co_filename, traceback.tb_lineno, code.co_name
+            found.append((code.co_filename, traceback.tb_lineno, code.co_name))
         traceback = traceback.tb_next
-    return found
+    return tuple(reversed(found))
+
+
+def place_of(exc: BaseException) -> Place:
+    """Where `exc` was raised: the innermost place in code of the program."""
+    return next(iter(stack_of(exc)), _NOWHERE)
 
 
 # ---- Memory ----------------------------------------------------------------------------------------------------------

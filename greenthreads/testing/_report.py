@@ -20,6 +20,7 @@ import linecache
 import os
 import re
 import shutil
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from greenthreads.testing._recorder import Place, place_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from greenthreads.testing._patterns import Pattern
     from greenthreads.testing._recorder import Blocked, Line, Recorder
     from greenthreads.testing.explore import Failure
 
@@ -76,6 +78,8 @@ def render(failure: Failure, recorder: Recorder, preempting: Sequence[int], comm
     lines += ["", *_table(rows, recorder.names, words, width)]
     if recorder.blocked:
         lines += ["", *_who_waits(recorder, words)]
+    if failure.pattern is not None:
+        lines += ["", *_pattern(failure.pattern, words, width)]
     lines += ["", f"replay: {command}"]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -306,6 +310,17 @@ def _taken(recorder: Recorder, thread: str, obj: int | str | None, words: _Words
         if line.thread == thread and line.obj == obj and line.op.startswith("acquire"):
             return f", taken at {words.place(line.place)}"
     return ""
+
+
+def _pattern(pattern: Pattern, words: _Words, width: int) -> list[str]:
+    """What is known of the failure, and where to look."""
+    lines = textwrap.wrap(str(pattern), width)
+    table = [(each.what, words.place((each.file, each.line, "")), each) for each in pattern.lines]
+    does, places = (max([len(row[column]) for row in table], default=0) for column in (0, 1))
+    for what, place, each in table:
+        source = linecache.getline(each.file, each.line).strip()
+        lines.append(_short(f"  {what:{does}}  {place:{places}}  {source}", width))
+    return lines
 
 
 # ---- The table -------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from greenthreads.testing._divergence import divergence
 from greenthreads.testing._memory import Memory, root_of
+from greenthreads.testing._patterns import Pattern, find
 from greenthreads.testing._races import DataRace, LockOrder
 from greenthreads.testing._recorder import Recorder
 from greenthreads.testing._report import render
@@ -48,15 +49,19 @@ class Failure:
     `kind` is "assertion", "exception", "deadlock", "livelock", "data race", "lock left held" or "thread not joined";
     `exception` what was raised (a Deadlock, Livelock, DataRace, LockLeftHeld or ThreadNotJoined where the program
     itself raised nothing); `thread` the thread that failed, by its descent ("0" is the main one, "2" the second that it
-    started); `trace` the schedule, for `replay`; `preemptions` how often it leaves a thread that could have gone on.
+    started); `trace` the schedule, for `replay`; `preemptions` how often it leaves a thread that could have gone on;
+    `pattern` the Pattern that it is of ("lost update", …), None if that is not known.
     """
 
-    def __init__(self, outcome: Outcome, trace: str, steps: Recorder, replay_command: str) -> None:
+    def __init__(
+        self, outcome: Outcome, trace: str, steps: Recorder, replay_command: str, pattern: Pattern | None = None
+    ) -> None:
         self.kind = outcome.kind
         self.exception = outcome.exception
         self.thread = outcome.thread
         self.trace = trace
         self.preemptions = len(outcome.preemptions)
+        self.pattern = pattern
         self._steps = steps
         self._replay_command = replay_command
         self._preempting = outcome.preemptions
@@ -282,39 +287,66 @@ def _confirm(session: Session, outcome: Outcome) -> None:
 
 
 def _explain(session: Session, outcome: Outcome, replay_command: str | None) -> Failure:
-    try:
-        again, recorder = _record(session, outcome, looking=True)
-    except ReplayDivergence:
-        # Looking for the names of things makes locals live longer, which a program may notice. Then without.
-        again, recorder = _record(session, outcome, looking=False)
+    with _Recording(session, outcome) as recording:
+        try:
+            again, recorder = recording.of(outcome)
+        except ReplayDivergence:
+            # Looking for the names of things makes locals live longer, which a program may notice. Then without.
+            recording.looking = False
+            again, recorder = recording.of(outcome)
+        pattern = find(again, recorder, recording.run)
+        # The last execution is the failing one: what it has printed, and what it has left behind, is what users see.
+        again, recorder = recording.of(outcome)
     trace = traces.encode(session.named(again.decisions))
     name = getattr(session.fn, "__name__", "")
     called = name if name.isidentifier() else "fn"
     command = f"replay({called}, {trace!r})" if replay_command is None else f"{replay_command}{trace}"
-    return Failure(again, trace, recorder, command)
+    return Failure(again, trace, recorder, command, pattern)
 
 
-def _record(session: Session, outcome: Outcome, looking: bool) -> tuple[Outcome, Recorder]:
-    memory = session.memory
-    if memory is not None:
-        files = _files_of(session, outcome)
-        memory.end()
-    recorder = Recorder(session, looking)
-    session.observer = recorder.record
-    session.on_failure = recorder.failed
-    if memory is not None:
-        memory.begin(session.scheduler, recorder.note, files)
-    try:
-        again = session.run(Replay(outcome.decisions))
-    finally:
-        session.observer = session.on_failure = None
+class _Recording:
+    """While it is entered, executions are recorded step by step, with the values that `outcome`'s reads and writes."""
+
+    def __init__(self, session: Session, outcome: Outcome) -> None:
+        self._session = session
+        self._outcome = outcome
+        self.looking = True
+
+    def __enter__(self) -> _Recording:
+        memory = self._session.memory
+        if memory is not None:
+            files = _files_of(self._session, self._outcome)
+            memory.end()
+            memory.begin(self._session.scheduler, files)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        memory = self._session.memory
         if memory is not None:
             memory.end()
-            memory.begin(session.scheduler)
-    if again is None or again.signature != outcome.signature:
-        last = len(outcome.decisions) - 1
-        raise ReplayDivergence(last, (outcome.decisions[last][0], f"fail ({outcome.exception!r})"), [])
-    return again, recorder
+            memory.begin(self._session.scheduler)
+
+    def run(self, strategy: Strategy) -> tuple[Outcome | None, Recorder]:
+        """Run one execution: how it failed, if it did, and what happened."""
+        session = self._session
+        recorder = Recorder(session, self.looking)
+        session.observer, session.on_failure = recorder.record, recorder.failed
+        if session.memory is not None:
+            session.memory.hear(recorder.note)
+        try:
+            return session.run(strategy), recorder
+        finally:
+            session.observer = session.on_failure = None
+            if session.memory is not None:
+                session.memory.hear(None)
+
+    def of(self, outcome: Outcome) -> tuple[Outcome, Recorder]:
+        """Run a failing execution again. ReplayDivergence if it does not fail in the same way."""
+        again, recorder = self.run(Replay(outcome.decisions))
+        if again is None or again.signature != outcome.signature:
+            last = len(outcome.decisions) - 1
+            raise ReplayDivergence(last, (outcome.decisions[last][0], f"fail ({outcome.exception!r})"), [])
+        return again, recorder
 
 
 def _files_of(session: Session, outcome: Outcome) -> frozenset[str]:
@@ -338,7 +370,7 @@ def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: st
     if plan.exhausted:
         sentence += " of the threads' operations on primitives"
         if session.memory is not None:
-            sentence += f", {session.memory.coverage}"
+            sentence += f", {session.memory.coverage.sentence(getattr(session.fn, '__module__', ''))}"
         if session.scheduler.fairness_used:
             sentence += ", where a thread that polls in vain lets others run"
         if timeouts == "due":

@@ -48,6 +48,8 @@ _ENGINE: Final = tuple(
     os.path.join(os.path.dirname(os.path.realpath(sys.modules[name].__file__ or "")), "")
     for name in ("greenthreads", "scheduler")
 )
+# A coverage names so many modules, or packages.
+_MOST_NAMES: Final = 5
 _HERE: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 
 
@@ -68,11 +70,37 @@ class Coverage(NamedTuple):
     left_out: tuple[LeftOut, ...]
 
     def __str__(self) -> str:
-        seen = ", ".join(self.modules) if self.modules else "no module"
-        text = f"memory accesses seen in {seen}"
+        return self.sentence()
+
+    def sentence(self, first: str = "") -> str:
+        """The same as text. Of many modules it names `first`, if it is one of them, and counts those of a package.
+
+        What is not seen is always named.
+        """
+        text = f"memory accesses seen in {', '.join(_shortened(self.modules, first)) or 'no module'}"
         if self.left_out:
             text += f"; not seen in {', '.join(map(str, self.left_out))}"
         return text
+
+
+def _shortened(modules: Sequence[str], first: str) -> list[str]:
+    if len(modules) <= _MOST_NAMES:
+        return list(modules)
+    named = [first] if first in modules else []
+    packages: dict[str, list[str]] = {}
+    for module in modules:
+        if module not in named:
+            packages.setdefault(module.partition(".")[0], []).append(module)
+    largest = sorted(packages, key=lambda package: -len(packages[package]))[: _MOST_NAMES - 1]
+    for package in sorted(largest):
+        inside = packages[package]
+        if len(inside) > 1:
+            named.append(f"{len(inside)} modules of {package}")
+            del packages[package]
+    others = [module for inside in packages.values() for module in inside]
+    if len(others) + len(named) <= _MOST_NAMES:
+        return named + others
+    return [*named, f"{len(others)} {'other ' if named else ''}modules"]
 
 
 class Instrumentation:

@@ -25,6 +25,23 @@ COUNTER = """
 """
 
 
+def test_of_many_modules_the_packages_are_named_and_the_rest_counted() -> None:
+    few = Coverage(("a", "b", "c", "d", "e"), ())
+    assert str(few) == "memory accesses seen in a, b, c, d, e"
+    package = tuple(f"package.part{n}" for n in range(7))
+    left_out = (LeftOut("fast", "written in C"), LeftOut("gone", "no source"))
+    some = Coverage((*package, "test_it"), left_out)
+    assert str(some) == (
+        "memory accesses seen in 7 modules of package, test_it; not seen in fast (written in C), gone (no source)"
+    )
+    many = Coverage((*package, *(f"test_{n}" for n in range(30))), ())
+    assert str(many) == "memory accesses seen in 7 modules of package, 30 other modules"
+    assert many.sentence("test_3") == "memory accesses seen in test_3, 7 modules of package, 29 other modules"
+    assert many.sentence("not_there") == str(many)
+    alone = Coverage(tuple(f"test_{n}" for n in range(30)), ())
+    assert str(alone) == "memory accesses seen in 30 modules"
+
+
 def test_outside_of_a_run_the_plain_code_runs(load: Load) -> None:
     module = load(COUNTER)
     code = module.run.__code__
