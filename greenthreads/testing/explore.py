@@ -305,7 +305,7 @@ def _explain(session: Session, outcome: Outcome, replay_command: str | None) -> 
 
 
 class _Recording:
-    """While it is entered, executions are recorded step by step, with the values that `outcome`'s reads and writes."""
+    """While it is entered, executions are recorded step by step, with values in the files that `outcome` comes by."""
 
     def __init__(self, session: Session, outcome: Outcome) -> None:
         self._session = session
