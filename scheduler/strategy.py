@@ -60,6 +60,8 @@ class Strategy:
 
     # Whether every execution that there is has been seen, once `begin` has returned False.
     exhausted = False
+    # Whether all that it is to see has been seen then: everything, or everything within its bound.
+    complete = False
     # Whether `choose` is asked at every step, also where there is a single choice.
     wants_every_step = False
 

@@ -135,7 +135,7 @@ def explore(
     is under control, and time is virtual. It runs once per execution, so it must not lean on what it left behind.
 
     `strategy` is a name (of `scheduler.strategies.BY_NAME`: "dfs", "dpor", "auto", …) or a Strategy object; `seed`
-    makes what is random the same each time; `preemption_bound` limits "dfs", which with one stands in for "dpor". With
+    makes what is random the same each time; `preemption_bound` limits "dfs" and "dpor", also in "auto". With
     `timeouts="early"` a timed wait may end before its time, at any choice point. `max_steps` is how many steps an
     execution may have before it counts as a livelock; a thread that takes no step at all for `stuck_after` seconds of
     real time (None: ever) is one, too, unless a debugger has stopped it. `check_locks` and `check_joined` make it a
@@ -367,7 +367,7 @@ def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: st
             return f"{count}: a schedule that had failed before fails again"
         return f"{count} until one failed, found by {found.strategy}"
     sentence = f"{count}: {plan.coverage()}"
-    if plan.exhausted:
+    if plan.exhausted or plan.complete:
         sentence += " of the threads' operations on primitives"
         if session.memory is not None:
             sentence += f", {session.memory.coverage.sentence(getattr(session.fn, '__module__', ''))}"

@@ -1,14 +1,16 @@
 """Strategies of exploration, each on a page: which thread takes the next step, and what to try next.
 
 Two kinds. Those that sample draw each execution anew: `random_walk`, `pct`, `pos`, `surw`. Those that enumerate know
-what they have seen, and when they have seen everything: `depth_first` and, in a small way, `round_robin`. `portfolio`
-spends a budget among several; `replay` follows decisions that were made before.
+what they have seen, and when they have seen everything: `depth_first`, `dpor` and `bounded_dpor` (which look back at
+what has `happened`) and, in a small way, `round_robin`. `portfolio` spends a budget among several; `replay` follows
+decisions that were made before.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scheduler.strategies.bounded_dpor import BoundedDPOR
 from scheduler.strategies.depth_first import DepthFirst
 from scheduler.strategies.dpor import DPOR
 from scheduler.strategies.pct import PCT
@@ -30,6 +32,7 @@ __all__ = [
     "PCT",
     "POS",
     "SURW",
+    "BoundedDPOR",
     "DepthFirst",
     "Portfolio",
     "RandomWalk",
@@ -39,9 +42,13 @@ __all__ = [
 ]
 
 
+def _dpor(bound: int | None) -> Strategy:
+    return DPOR() if bound is None else BoundedDPOR(bound)
+
+
 def _auto(seed: int, bound: int | None, memory: bool) -> Strategy:
     # To reduce is sound only where all that threads share is seen.
-    main: Strategy = DPOR() if memory and bound is None else DepthFirst(bound)
+    main: Strategy = _dpor(bound) if memory else DepthFirst(bound)
     samplers: list[Strategy] = [PCT(2, seed), POS(seed), PCT(3, seed), SURW(seed), RandomWalk(seed)]
     return Portfolio([RoundRobin(), main, *samplers])
 
@@ -50,8 +57,7 @@ def _auto(seed: int, bound: int | None, memory: bool) -> Strategy:
 BY_NAME: dict[str, Callable[[int, int | None, bool], Strategy]] = {
     "auto": _auto,
     "dfs": lambda seed, bound, memory: DepthFirst(bound),
-    # A reduction that keeps to a bound misses schedules within it. The bounded search without one does not.
-    "dpor": lambda seed, bound, memory: DPOR() if bound is None else DepthFirst(bound),
+    "dpor": lambda seed, bound, memory: _dpor(bound),
     "pct": lambda seed, bound, memory: PCT(3, seed),
     "pos": lambda seed, bound, memory: POS(seed),
     "random": lambda seed, bound, memory: RandomWalk(seed),

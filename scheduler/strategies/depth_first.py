@@ -49,9 +49,10 @@ class DepthFirst(Strategy):
         """See `Strategy`."""
         if not self._now:
             if not self._later:
-                self.exhausted = True
+                self.exhausted = self.complete = True
                 return False
             if self.preemptions == self._bound:
+                self.complete = True
                 return False
             self._now, self._later = self._later, []
             # Taken from the end: the earliest places first.

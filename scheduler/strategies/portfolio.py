@@ -36,7 +36,7 @@ class Portfolio(Strategy):
         while True:
             for other in others:
                 if not main.begin():
-                    self.exhausted = main.exhausted
+                    self.exhausted = self.complete = main.exhausted
                     if main.exhausted:
                         return
                 else:

@@ -7,58 +7,10 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
+from executions import Box, outcomes, together
 
 from greenthreads.testing import explore
-from greenthreads.testing._session import Session
-from scheduler import control
 from scheduler.strategies import DPOR, DepthFirst
-from scheduler.strategy import Strategy
-
-
-class Box:
-    """Memory that says when it is touched, as instrumented code does."""
-
-    def __init__(self, value: int = 0) -> None:
-        self._value = value
-
-    def read(self) -> int:
-        if control.access is not None:
-            control.access(self, (("value", False),))
-        return self._value
-
-    def write(self, value: int) -> None:
-        if control.access is not None:
-            control.access(self, (("value", True),))
-        self._value = value
-
-
-def outcomes(
-    program: Callable[[], Hashable], strategy: Strategy, *, early: bool = False, most: int = 20_000
-) -> tuple[set[Hashable], int]:
-    """What the program can come to, and how many executions it took; all of them are run, also after a failure."""
-    found: set[Hashable] = set()
-    executions = 0
-    with Session(lambda: found.add(program()), early=early) as session:
-        control.access = session.scheduler.access
-        try:
-            while strategy.begin():
-                executions += 1
-                assert executions <= most
-                outcome = session.run(strategy)
-                if outcome is not None:
-                    found.add(outcome.kind)
-        finally:
-            control.access = None
-    assert strategy.exhausted
-    return found, executions
-
-
-def together(*bodies: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def lost_update() -> Hashable:

@@ -127,6 +127,7 @@ class Seen:
         # Each execution: its decisions, and how many of them are preemptions.
         self.schedules: list[tuple[tuple[tuple[int, str], ...], int]] = []
         self.exhausted = False
+        self.complete = False
         self.fairness_used = False
 
 
@@ -158,5 +159,5 @@ def run_all(
         finally:
             control.access = None
         seen.fairness_used = session.scheduler.fairness_used
-    seen.exhausted = strategy.exhausted
+    seen.exhausted, seen.complete = strategy.exhausted, strategy.complete
     return seen

@@ -453,29 +453,36 @@ def _ending(state: State) -> tuple[Any, ...]:
     return ("deadlock",)
 
 
-def outcomes(program: Program, early: bool = False, memory: bool = False) -> set[tuple[Any, ...]]:
-    """Every outcome that the program can have."""
+def outcomes(
+    program: Program, early: bool = False, memory: bool = False, bound: int | None = None
+) -> set[tuple[Any, ...]]:
+    """Every outcome that the program can have; with at most `bound` preemptions, if there is one."""
     found = set()
     seen = set()
-    to_visit = [State(program, memory)]
+    # A state, who took the last step, and how many preemptions it took to get there. (Without a bound: 0, it is one.)
+    to_visit: list[tuple[State, int | None, int]] = [(State(program, memory), None, 0)]
     while to_visit:
-        state = to_visit.pop()
+        state, last, preemptions = to_visit.pop()
         choices = state.choices(early)
         if not choices:
             found.add(_ending(state))
+        could_go_on = bound is not None and (last, False) in choices and state.label(last or 0) != "yield"
         for n, ends_wait in choices:
+            cost = preemptions + (could_go_on and (n, ends_wait) != (last, False))
+            if bound is not None and cost > bound:
+                continue
             following = state.copy()
             try:
                 following.step(n, ends_wait)
             except Failed as error:
                 found.add(("exception", str(error)))
                 continue
-            key = following.key()
+            key = (following.key(), None if bound is None else n, cost)
             if key not in seen:
                 seen.add(key)
                 if len(seen) > _MOST_STATES:
                     raise TooManyStates
-                to_visit.append(following)
+                to_visit.append((following, n, cost))
     return found
 
 

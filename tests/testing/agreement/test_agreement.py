@@ -104,6 +104,65 @@ def test_soak_the_outcomes_are_those_of_brute_force(strategy: str, early: bool) 
     print(dict(checked))
 
 
+# ---- Within a bound on preemptions -----------------------------------------------------------------------------------
+
+
+def agree_within(program: Program, bound: int, early: bool, most: int = MOST) -> bool:
+    """Hold the bounded reduction to what brute force finds within the bound; False if the program is too large."""
+    try:
+        expected = outcomes(program, early, True, bound)
+    except TooManyStates:
+        return False
+    seen = run_all(program, by_name("dpor", 0, bound), early, most, memory=True)
+    assert seen.outcomes <= expected, "an outcome that there should not be"
+    assert all(preemptions <= bound for _schedule, preemptions in seen.schedules)
+    assert len(set(seen.schedules)) == len(seen.schedules), "an execution that was made twice"
+    if not seen.complete:
+        return False
+    checked[f"at most {bound}, {'early' if early else 'due'}"] += 1
+    if any(kind != "done" for kind, *_ in expected):
+        assert any(kind != "done" for kind, *_ in seen.outcomes), "a failure that was missed"
+    else:
+        assert seen.outcomes == expected, "an outcome that was missed"
+        if seen.exhausted:
+            assert seen.outcomes == outcomes(program, early, True), "not everything has been seen"
+    return True
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
+@pytest.mark.parametrize("bound", [0, 1, 2])
+def test_the_outcomes_within_a_bound_are_those_of_brute_force(bound: int, early: bool) -> None:
+    @settled(60)
+    @given(programs(most_operations=4))
+    def check(program: Program) -> None:
+        assume(agree_within(program, bound, early))
+
+    check()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
+@pytest.mark.parametrize("bound", [0, 1, 2])
+def test_soak_the_outcomes_within_a_bound_are_those_of_brute_force(bound: int, early: bool) -> None:
+    @settled(3000)
+    @given(programs())
+    def check(program: Program) -> None:
+        assume(agree_within(program, bound, early, 1000))
+
+    check()
+    print(dict(checked))
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
+@pytest.mark.parametrize("name", ONCE_WRONG)
+@pytest.mark.parametrize("bound", [0, 1, 2])
+def test_what_was_once_wrong_within_a_bound(bound: int, name: str, early: bool) -> None:
+    assert agree_within(ONCE_WRONG[name], bound, early, most=4000)
+
+
 @pytest.mark.alone
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("early", [False, True], ids=["due", "early"])

@@ -1,0 +1,66 @@
+"""For tests of strategies: every execution that one has, and memory that says when it is touched."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+
+from greenthreads.testing._session import Session
+from scheduler import control
+from scheduler.strategy import Strategy
+
+__all__ = ["Box", "outcomes", "together"]
+
+
+class Box:
+    """Memory that says when it is touched, as instrumented code does."""
+
+    def __init__(self, value: int = 0) -> None:
+        self._value = value
+
+    def read(self) -> int:
+        if control.access is not None:
+            control.access(self, (("value", False),))
+        return self._value
+
+    def write(self, value: int) -> None:
+        if control.access is not None:
+            control.access(self, (("value", True),))
+        self._value = value
+
+
+def outcomes(
+    program: Callable[[], Hashable],
+    strategy: Strategy,
+    *,
+    early: bool = False,
+    most: int = 20_000,
+    bounded: bool = False,
+) -> tuple[set[Hashable], int]:
+    """What the program can come to, and how many executions it took; all of them are run, also after a failure.
+
+    All that there are; of a strategy that is `bounded`, all within its bound.
+    """
+    found: set[Hashable] = set()
+    executions = 0
+    with Session(lambda: found.add(program()), early=early) as session:
+        control.access = session.scheduler.access
+        try:
+            while strategy.begin():
+                executions += 1
+                assert executions <= most
+                outcome = session.run(strategy)
+                if outcome is not None:
+                    found.add(outcome.kind)
+        finally:
+            control.access = None
+    assert strategy.complete if bounded else strategy.exhausted
+    return found, executions
+
+
+def together(*bodies: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=body) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
