@@ -82,9 +82,9 @@ class Patience:
         self.was_used = True
         if others or self._waits_that_may_end(choices):
             return others
-        # All of them spin: time passes, and they take turns.
-        if self._let_time_pass():
-            return []  # Look again.
+        # All of them spin: time passes (the caller sees to that, and looks who could go on then), and they take turns.
+        if scheduler.timers.next_deadline() is not None:
+            return []
         if any(t.op == "clock" for t in choices):
             scheduler.clock.advance(self._spun_seconds)
             self._spun_seconds = min(2 * self._spun_seconds, _LONGEST_SPIN)

@@ -167,3 +167,35 @@ def test_a_wait_that_is_over_does_not_end_early_as_well() -> None:
         return result[0]
 
     assert everything(main, early=True) == {True, False}
+
+
+@pytest.mark.parametrize("timeouts", ["due", "early"])
+@pytest.mark.parametrize("strategy", ["dfs", "dpor", "random"])
+def test_while_all_others_poll_sleepers_wake_one_after_the_other(strategy: str, timeouts: str) -> None:
+    def test() -> None:
+        done: list[int] = []
+
+        def sleep(seconds: int) -> None:
+            time.sleep(seconds)
+            done.append(seconds)
+
+        for seconds in (1, 2):
+            threading.Thread(target=sleep, args=(seconds,)).start()
+        while len(done) < 2:
+            time.sleep(0)
+        assert timeouts == "early" or done == [1, 2]
+
+    found = explore(test, strategy=strategy, timeouts=timeouts, max_executions=100)
+    assert found.failure is None, found.failure.report()
+
+
+@pytest.mark.parametrize("strategy", ["dfs", "dpor", "random"])
+def test_while_all_others_poll_the_only_sleeper_wakes(strategy: str) -> None:
+    def test() -> None:
+        done: list[int] = []
+        threading.Thread(target=lambda: (time.sleep(1), done.append(1))).start()
+        while not done:
+            time.sleep(0)
+
+    found = explore(test, strategy=strategy, max_executions=100)
+    assert found.failure is None, found.failure.report()
