@@ -147,7 +147,7 @@ class BoundedDPOR(Recording):
         within = f"of at most {bound} preemption{'s' * (bound > 1)}" if bound else "without preemptions"
         if self.complete:
             return f"every schedule {within}, up to the order of independent steps,"
-        return f"schedules {within}, few of which differ only in the order of independent steps"
+        return f"schedules {within}, reduced by the order of independent steps"
 
 
 class _Dependences(Order):
