@@ -30,6 +30,7 @@ import pytest
 from _pytest.tmpdir import tmppath_result_key
 
 from greenthreads.testing import Exploration, Failure, Store, explore
+from greenthreads.testing._memory import root_of
 from greenthreads.testing._session import fail_now
 from greenthreads.testing.explore import explain, raise_failure
 from scheduler.errors import TaskExit
@@ -45,7 +46,7 @@ _PASSES: tuple[type[BaseException], ...] = (
 )  # fmt: skip
 _ENDS: tuple[type[BaseException], ...] = (TaskExit, KeyboardInterrupt, *_PASSES)
 # Options that say how an execution runs, and so are those of a replay too.
-_OF_AN_EXECUTION = ("check_joined", "check_locks", "max_steps", "timeouts")
+_OF_AN_EXECUTION = ("check_joined", "check_locks", "include", "max_steps", "memory", "root", "timeouts")
 # How often the line of progress is written, in seconds.
 _EVERY = 0.25
 
@@ -103,6 +104,8 @@ def _options(item: pytest.Function) -> dict[str, Any]:
     if not isinstance(options.get("strategy", ""), str):
         # One object serves one exploration, and a marker may stand at many tests.
         options["strategy"] = copy.deepcopy(options["strategy"])
+    # The function that is explored is this module's, and the project that of the test.
+    options["root"] = options.get("root") or root_of(function)
     return options
 
 

@@ -496,8 +496,10 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If | ast.While) -> ast.stmt:
         plain = node.test
+        explains = _explains_a_failure(node)
         node.test = self.truth(plain, self.visit(plain))
-        node.body = self.block(node.body)
+        if not explains:
+            node.body = self.block(node.body)
         node.orelse = self.block(node.orelse)
         return node
 
@@ -671,6 +673,15 @@ def _flat(targets: Iterable[ast.expr]) -> Iterable[ast.expr]:
 def _is_py(node: ast.expr) -> bool:
     # pytest's own names in a test module that it has rewritten.
     return isinstance(node, ast.Name) and node.id.startswith("@py")
+
+
+def _explains_a_failure(node: ast.If | ast.While) -> bool:
+    """Whether this is where an assertion that pytest has rewritten has failed, and its message is made.
+
+    That is over before others run: it is no part of the program, and a trace ends where the program has failed.
+    """
+    test = node.test
+    return isinstance(test, ast.UnaryOp) and _is_py(test.operand) and isinstance(node.body[-1], ast.Raise)
 
 
 def _is_spread(node: ast.Call) -> bool:

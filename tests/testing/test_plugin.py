@@ -88,7 +88,7 @@ def summary(result: pytest.RunResult) -> list[str]:
 
 def test_a_marked_test_is_explored(run: Run) -> None:
     result = run(
-        f"@pytest.mark.interleave(strategy='dfs')\ndef test_fine():{FINE}\n"
+        f"@pytest.mark.interleave(strategy='dfs', memory=False)\ndef test_fine():{FINE}\n"
         f"@pytest.mark.interleave\ndef test_broken():{BROKEN}\n"
         f"def test_unmarked():{BROKEN}\n"
     )
@@ -113,6 +113,34 @@ def test_a_marked_test_is_explored(run: Run) -> None:
             "replay: pytest test_bank.py::test_broken --interleave-replay=g1:*",
         ]
     )
+
+
+def test_the_memory_of_the_project_that_the_test_belongs_to_is_watched(run: Run) -> None:
+    run.pytester.makepyfile(
+        counters="class Counter:\n    value = 0\n    def increment(self):\n        self.value += 1\n"
+    )
+    body = "    counter = Counter()\n    together(*[counter.increment] * 2)\n    assert counter.value == 2\n"
+    result = run(
+        "from counters import Counter\n"
+        f"@pytest.mark.interleave\ndef test_seen():\n{body}"
+        f"@pytest.mark.interleave(strategy='dpor', memory=False)\ndef test_not_seen():\n{body}"
+        "@pytest.mark.interleave(strategy='dpor')\ndef test_read():\n    assert Counter().value == 0\n"
+    )
+    result.assert_outcomes(passed=2, failed=1)
+    assert "memory accesses seen in counters, test_bank;" in summary(result)[-1]
+    # The last step is the read that the assertion fails at: those for its message are none.
+    steps = re.search(r"after (\d+) steps with 1 preemption", result.stdout.str())
+    assert steps
+    result.stdout.fnmatch_lines([f"*{steps[1]}  read self.value: 1  *"])
+
+
+def test_a_replay_watches_what_the_exploration_did(run: Run) -> None:
+    result = run(f"@pytest.mark.interleave(memory=False)\ndef test_it():{BROKEN}")
+    command = re.search(r"replay: pytest (\S+) (\S+)", result.stdout.str())
+    assert command
+    result = run("", *command.groups())
+    result.assert_outcomes(failed=1)
+    assert summary(result) == ["test_bank.py::test_it: one schedule, replayed, failed: assertion"]
 
 
 def test_the_decorator_does_the_same(run: Run) -> None:
