@@ -146,6 +146,8 @@ _METHOD: Final = types.BuiltinMethodType
 _METHODS: Final = (types.BuiltinMethodType, types.MethodWrapperType)
 _DESCRIPTORS: Final = (types.MethodDescriptorType, types.WrapperDescriptorType)
 _C_CALLABLES: Final = frozenset({*_METHODS, *_DESCRIPTORS, partial})
+# What a bound method may be of, and has a name; a callable object of the program's may have none.
+_NAMED: Final = frozenset({types.FunctionType, *_METHODS, *_DESCRIPTORS})
 _PYTHON_CALLABLES: Final = frozenset({types.FunctionType, types.MethodType})
 
 
@@ -209,7 +211,7 @@ def announce_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         known = _CALLS.get(id(function)) or _CALLS.get(id(function.__func__))
         if known is not None:
             known(args, kwargs)
-        elif function.__name__ in TABLES[type(function.__self__)]:
+        elif type(function.__func__) in _NAMED and function.__name__ in TABLES[type(function.__self__)]:
             announce_method(function.__self__, function.__name__, args)
     elif isinstance(function, partial):
         announce_call(function.func, (*function.args, *args), {**function.keywords, **kwargs})

@@ -34,6 +34,20 @@ PROGRAMS = {
             del say(l)[say(0)], d[say("k")]
             return log, d, l
         """,
+    "bound methods of callables without a name": """
+        import functools, types
+        class Bound(functools.partial):
+            def __get__(self, obj, kind): return types.MethodType(self, obj)
+        class Nameless:
+            def __call__(self, of, *args): return of, args
+        class Greeter(list):
+            greet = get = Bound(lambda self, end: f"Hello{end}", end="!")
+            items = append = types.MethodType(Nameless(), 5)
+        def run():
+            greeter = Greeter()
+            add = types.MethodType(Nameless(), greeter)
+            return greeter.greet(), greeter.get(), greeter.items(1), greeter.append(2), add(3)
+        """,
     "names that are not bound": """
         def one():
             return x
