@@ -242,6 +242,13 @@ class Instrumentation:
         """
         codes = self._codes
         by_namespace = {id(each.namespace): name for name, path in self._modules.items() for each in (codes[path],)}
+        for kept in self._kept_codes():
+            for code in [each for each in kept if type(each) is CodeType]:
+                of = codes.get(code.co_filename)
+                other = None if of is None else of.instrumented(code)
+                if other is not None:
+                    kept.remove(code)
+                    kept.add(other)
         for function in _functions():
             code = function.__code__
             if code.co_name == "<module>":
@@ -259,6 +266,13 @@ class Instrumentation:
                 function.__code__ = other
                 self._exchanged.append((function, code))
 
+    def _kept_codes(self) -> Iterator[set[Any]]:
+        """Sets of code objects in the modules: by such a set, libraries know their own frames."""
+        for codes in self._codes.values():
+            for value in codes.namespace.copy().values():
+                if type(value) is set and value and type(next(iter(value))) is CodeType:
+                    yield value
+
     def _exchange_back(self) -> None:
         """Give every function its plain code back, those that were made meanwhile included."""
         plain_of: dict[int, tuple[CodeType, CodeType]] = {}
@@ -271,6 +285,10 @@ class Instrumentation:
         self._exchanged.clear()
         if not plain_of:
             return
+        for kept in self._kept_codes():
+            for each in [each for each in kept if id(each) in plain_of]:
+                kept.remove(each)
+                kept.add(plain_of[id(each)][1])
         for function in _functions():
             found = plain_of.get(id(function.__code__))
             if found is not None:

@@ -48,6 +48,17 @@ PROGRAMS = {
             add = types.MethodType(Nameless(), greeter)
             return greeter.greet(), greeter.get(), greeter.items(1), greeter.append(2), add(3)
         """,
+    "code objects that are kept": """
+        import sys
+        INTERNAL = set()
+        def internal(function):
+            INTERNAL.add(function.__code__)
+            return function
+        @internal
+        def inside(): return sys._getframe().f_code in INTERNAL
+        def outside(): return sys._getframe().f_code in INTERNAL
+        def run(): return inside(), outside(), inside.__code__ in INTERNAL, len(INTERNAL)
+        """,
     "names that are not bound": """
         def one():
             return x
