@@ -28,6 +28,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--interleave-replay", metavar="TRACE", help="run the selected tests under this schedule")
     group.addoption("--interleave-seed", type=int, metavar="N", help="the seed of the strategies (default 0)")
     group.addoption("--interleave-seconds", type=float, metavar="S", help="how long to look for a failure, per test")
+    group.addoption("--interleave-mutate", action="store_true", help="say which locks no test would miss")
+    group.addoption(
+        "--interleave-mutate-seconds", type=float, default=10.0, metavar="S", help="for each mutant (default 10)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,6 +39,14 @@ def pytest_configure(config: pytest.Config) -> None:
     line = "interleave(**options): run the test under many schedules; options of greenthreads.testing.explore"
     config.addinivalue_line("markers", line)
     config.pluginmanager.register(_Summary(), "interleave-summary")
+    if config.getoption("interleave_mutate"):
+        if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+            raise pytest.UsageError("--interleave-mutate is for one process: leave out -n of pytest-xdist")
+        if config.getoption("usepdb"):
+            raise pytest.UsageError("--interleave-mutate makes tests fail on purpose: leave out --pdb")
+        from greenthreads import pytest_plugin
+
+        config.pluginmanager.register(pytest_plugin.Mutating(config), pytest_plugin.Mutating.name)
 
 
 def _is_for_us(item: pytest.Item) -> bool:
@@ -85,6 +97,6 @@ class _Summary:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """See pytest."""
         if self._lines:
-            terminalreporter.section("interleave")
+            terminalreporter.write_sep("=", "interleave")
             for line in self._lines:
                 terminalreporter.write_line(line)

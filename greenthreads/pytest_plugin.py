@@ -27,18 +27,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from _pytest.runner import runtestprotocol
 from _pytest.tmpdir import tmppath_result_key
 
 from greenthreads.testing import Exploration, Failure, Store, explore
 from greenthreads.testing._memory import root_of
+from greenthreads.testing._mutation import Mutation, Trial, for_mutants, trial_of
 from greenthreads.testing._session import fail_now
 from greenthreads.testing.explore import explain, raise_failure
 from scheduler.errors import TaskExit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
-__all__ = ["prepare"]
+__all__ = ["Mutating", "prepare"]
 
 # What ends a test without its having failed.
 _PASSES: tuple[type[BaseException], ...] = (
@@ -162,8 +164,12 @@ class _Test:
         options: dict[str, Any] = {"store": Store(Path(self._item.path).parent / ".interleave"), "name": name}
         options.update(self._options)
         options["passes"] = (*_PASSES, *options.get("passes", ()))
+        mutating: Mutating | None = self._item.config.pluginmanager.getplugin(Mutating.name)
         with _progress(self._item) as progress:
-            return explore(self._execute, replay_command=self._command(), progress=progress, **options)
+            options.update(replay_command=self._command(), progress=progress)
+            if mutating is not None:
+                return mutating.explore(self._item.nodeid, self._execute, options)
+            return explore(self._execute, **options)
 
     def _replay(self, trace: str) -> None:
         __tracebackhide__ = True
@@ -241,6 +247,75 @@ class _Test:
                 case.tearDown()
         finally:
             case.doCleanups()
+
+
+class Mutating:
+    """`--interleave-mutate`: once all tests have passed, each lock of the code under test is removed or narrowed.
+
+    Code under test is what the explorations instrument, but for the files of tests. The tests that reach a lock are
+    run again, by pytest's own protocol but out of sight of its reporters: no test is said to have failed.
+    """
+
+    name = "interleave-mutate"
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._seconds: float = config.getoption("interleave_mutate_seconds")
+        self._files: set[str] = set()
+        self._items: dict[str, pytest.Item] = {}
+        self._mutation = Mutation(self._is_of_tests)
+        self._refusal = ""
+        # In a run under a mutant: the seconds it may take, and what it has found.
+        self._share: float | None = None
+        self._trial: Trial | None = None
+
+    def _is_of_tests(self, filename: str) -> bool:
+        return filename in self._files or os.path.basename(filename) == "conftest.py"
+
+    def explore(self, test: str, execute: Callable[[], object], options: dict[str, Any]) -> Exploration:
+        """Explore a test as it is, with an eye on what it reaches; or under a mutant, for a verdict."""
+        if self._share is None:
+            with self._mutation.mutants_of.observing(test):
+                return explore(execute, **options)
+        found = explore(execute, **for_mutants(options, self._share))
+        self._trial = trial_of(found)
+        return found
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """See pytest."""
+        self._items = {item.nodeid: item for item in session.items}
+        self._files = {str(item.path) for item in session.items}
+        result = yield
+        if session.testsfailed:
+            self._refusal = "the tests must pass as they are: nothing was mutated"
+        elif not session.config.option.collectonly:
+            for mutant in self._mutation.mutants():
+                self._mutation.judge(mutant, self._run, self._seconds)
+            self._mutation.mutants_of.end()
+        return result
+
+    def _run(self, test: str, share: float, following: str | None) -> Trial:
+        self._share, self._trial = share, None
+        try:
+            next_item = None if following is None else self._items[following]
+            reports = runtestprotocol(self._items[test], log=False, nextitem=next_item)
+        finally:
+            self._share = None
+        trial = self._trial or Trial(None, False, 0)
+        if trial.failure is None and any(report.failed for report in reports):
+            # The exploration itself could not go on.
+            return trial._replace(failure="error")
+        return trial
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """See pytest."""
+        if exitstatus == pytest.ExitCode.OK and self._mutation.survivors:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """See pytest."""
+        terminalreporter.write_sep("=", "interleave-mutate")
+        terminalreporter.write_line(self._refusal or str(self._mutation))
 
 
 def _skipped(item: pytest.Function) -> str:

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from greenthreads.testing._mutation import Mutation, Verdict, mutate
 from greenthreads.testing._patterns import Pattern
 from greenthreads.testing._store import Store
 from greenthreads.testing.explore import Exploration, Failure, explore, interleave, replay
@@ -23,12 +24,15 @@ __all__ = [
     "Failure",
     "ImpossibleOrder",
     "Interleaving",
+    "Mutation",
     "Pattern",
     "ReplayDivergence",
     "Store",
     "TraceError",
+    "Verdict",
     "checkpoint",
     "explore",
     "interleave",
+    "mutate",
     "replay",
 ]

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 from greenthreads.testing._calls import HELPERS
 from greenthreads.testing._names import Variable, attribute_name
 from greenthreads.testing._rewrite import CAPTURE, MARK, rewrite
+from greenthreads.testing._sites import SITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Codes"]
+    from greenthreads.testing._mutants import Mutants
+
+__all__ = ["CACHE", "Codes", "blocks", "forget"]
 
 _OPTIMISED: Final = 0x01 | 0x02 | 0x04 | 0x08 | 0x20  # CO_OPTIMIZED, CO_NEWLOCALS, varargs, varkeywords, generator
 
@@ -29,9 +32,18 @@ class Codes:
     """The code of one module, plain and instrumented."""
 
     def __init__(
-        self, source: bytes, filename: str, namespace: dict[str, Any], *, loader: object = None, notes: bool = False
+        self,
+        source: bytes,
+        filename: str,
+        namespace: dict[str, Any],
+        *,
+        loader: object = None,
+        notes: bool = False,
+        mutants: Mutants | None = None,
     ) -> None:
         """Compile `source`; `loader` is what imported the module, if it did more than compile.
+
+        With `mutants`, the instrumented code has the guards of those, and the change that is made now.
 
         Raises SyntaxError if the source does not compile (any more).
         """
@@ -39,12 +51,16 @@ class Codes:
         self.namespace = namespace
         tree = _tree(source, filename, loader)
         self.plain = compile(tree, filename, "exec", dont_inherit=True)
+        if mutants is not None:
+            tree = mutants.mark(tree, filename)
         tree = rewrite(tree, notes=notes)
         with warnings.catch_warnings():
             # Helpers are constants until `_bind` puts functions in their place: "'str' object is not callable".
             warnings.simplefilter("ignore")
             compiled = compile(tree, filename, "exec", dont_inherit=True)
         self._variables: dict[str, Variable] = {}
+        self._filename = filename
+        self._mutants = mutants
         self.module = self._bind(compiled)
         self._instrumented: dict[CodeType, CodeType] = {}
         # Instrumented code by identity, for the way back.
@@ -76,6 +92,8 @@ class Codes:
             return HELPERS[name]
         if kind == "attribute":
             return attribute_name(name)
+        if kind == SITE and self._mutants is not None:
+            return self._mutants.guard(self._filename, int(name))
         variable = self._variables.get(constant)
         if variable is None:
             variable = self._variables[constant] = Variable(name, self.namespace if kind == "global" else None)
@@ -105,6 +123,17 @@ class Codes:
         count = counted.get((code.co_name, code.co_firstlineno, 0), 0)
         counted[code.co_name, code.co_firstlineno, 0] = count + 1
         return code.co_name, code.co_firstlineno, count
+
+
+# Compiling is most of the price of an entry: kept for the next, as long as the source is the same. By file, with notes
+# or without, and version: see `_mutants`.
+CACHE: Final[dict[tuple[str, bool, object], Codes]] = {}
+
+
+def forget(version: object) -> None:
+    """Drop the codes of one version."""
+    for key in [key for key in CACHE if key[2] == version]:
+        del CACHE[key]
 
 
 def _inner(code: CodeType) -> list[CodeType]:

@@ -12,6 +12,7 @@ import inspect
 import os
 from typing import TYPE_CHECKING, Any
 
+from greenthreads.testing import _mutants
 from greenthreads.testing.instrument import Coverage, Instrumentation
 from scheduler import control
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from scheduler.controlled import ControlledScheduler
 
-__all__ = ["Memory", "root_of"]
+__all__ = ["Memory", "root_of", "watched"]
 
 _SIGNS = ("pyproject.toml", "setup.cfg", "setup.py", ".git", ".hg")
 
@@ -28,9 +29,10 @@ _SIGNS = ("pyproject.toml", "setup.cfg", "setup.py", ".git", ".hg")
 class Memory:
     """The watched memory of one exploration. `begin` and `end` may be called several times."""
 
-    def __init__(self, include: Sequence[str], root: str | None) -> None:
+    def __init__(self, include: Sequence[str], root: str | None, announces: bool = True) -> None:
         self._include = tuple(include)
         self._root = root
+        self._announces = announces
         self._instrumentation: Instrumentation | None = None
         self.coverage = Coverage((), ())
 
@@ -38,7 +40,8 @@ class Memory:
         """Have accesses announced to `scheduler`; in `files` with the values, for whoever is told to `hear` of them."""
         self._instrumentation = Instrumentation(self._include, self._root, notes=files)
         self._instrumentation.__enter__()
-        control.access = scheduler.access
+        if self._announces:
+            control.access = scheduler.access
 
     def hear(self, note: Callable[[object], None] | None) -> None:
         """Call `note` with each value that is read or written from now on."""
@@ -51,6 +54,11 @@ class Memory:
             self.coverage = self._instrumentation.coverage
             self._instrumentation.__exit__()
             self._instrumentation = None
+
+
+def watched(memory: bool, include: Sequence[str], root: str | None) -> Memory | None:
+    """What an exploration watches. Without `memory` nothing, but locks that are to be mutated are in modules, too."""
+    return Memory(include, root, announces=memory) if memory or _mutants.active is not None else None
 
 
 def root_of(fn: Callable[..., Any]) -> str | None:

@@ -35,7 +35,7 @@ from greenthreads.testing._scopes import analyse, mangle
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["CAPTURE", "MARK", "rewrite"]
+__all__ = ["CAPTURE", "MARK", "rewrite", "unshared"]
 
 # What the constants begin with that `_codes` replaces: MARK + kind + ":" + name.
 MARK: Final = "\0greenthreads:"
@@ -69,18 +69,18 @@ _Node = TypeVar("_Node", bound=ast.AST)
 
 def rewrite(tree: ast.Module, *, notes: bool = False) -> ast.Module:
     """Instrument a tree, in place. With `notes`, the values of reads and writes are told as well."""
-    tree = _unshared(tree)
+    tree = unshared(tree)
     return cast("ast.Module", _Rewriter(tree, notes).visit(tree))
 
 
-def _unshared(node: _Node) -> _Node:
+def unshared(node: _Node) -> _Node:
     """The same tree of other nodes, each in one place. (pytest's assertions have the same node in several.)"""
     fresh = copy.copy(node)
     for name, value in ast.iter_fields(node):
         if isinstance(value, ast.AST):
-            setattr(fresh, name, _unshared(value))
+            setattr(fresh, name, unshared(value))
         elif isinstance(value, list):
-            setattr(fresh, name, [_unshared(each) if isinstance(each, ast.AST) else each for each in value])
+            setattr(fresh, name, [unshared(each) if isinstance(each, ast.AST) else each for each in value])
     return fresh
 
 

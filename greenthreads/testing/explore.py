@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from greenthreads.testing._divergence import divergence
-from greenthreads.testing._memory import Memory, root_of
+from greenthreads.testing._memory import Memory, root_of, watched
 from greenthreads.testing._patterns import Pattern, find
 from greenthreads.testing._races import DataRace, LockOrder
 from greenthreads.testing._recorder import Recorder
@@ -170,7 +170,7 @@ def explore(
         check_joined=check_joined,
         passes=passes,
         stuck_after=stuck_after,
-        memory=Memory(include, root or root_of(fn)) if memory else None,
+        memory=watched(memory, include, root or root_of(fn)),
         races=races if memory else "off",
     )
     with session:

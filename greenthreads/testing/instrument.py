@@ -25,8 +25,9 @@ from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from greenthreads.testing import _mutants
 from greenthreads.testing._accesses import fresh
-from greenthreads.testing._codes import Codes, blocks
+from greenthreads.testing._codes import CACHE, Codes, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -219,12 +220,14 @@ class Instrumentation:
             self._left_out[name] = "written in C"
             return None
         notes = self.notes if isinstance(self.notes, bool) else os.path.abspath(filename) in self.notes
-        codes = _cache.get((filename, notes))
+        mutants = _mutants.active
+        key = (filename, notes, None if mutants is None else mutants.version(filename))
+        codes = CACHE.get(key)
         try:
             source = _source(filename, loader)
             if codes is None or not codes.is_of(source, namespace):
-                codes = Codes(source, filename, namespace, loader=loader, notes=notes)
-                _cache[filename, notes] = codes
+                codes = Codes(source, filename, namespace, loader=loader, notes=notes, mutants=mutants)
+                CACHE[key] = codes
         except (OSError, SyntaxError, ValueError):
             self._left_out[name] = "no source"
             return None
@@ -293,10 +296,6 @@ class Instrumentation:
             found = plain_of.get(id(function.__code__))
             if found is not None:
                 function.__code__ = found[1]
-
-
-# Compiling is most of the price of an entry: kept for the next, as long as the source is the same.
-_cache: Final[dict[tuple[str, bool], Codes]] = {}
 
 
 def instrumented(
