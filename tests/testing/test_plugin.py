@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -88,15 +89,15 @@ def summary(result: pytest.RunResult) -> list[str]:
 
 def test_a_marked_test_is_explored(run: Run) -> None:
     result = run(
-        f"@pytest.mark.interleave(strategy='dfs', memory=False)\ndef test_fine():{FINE}\n"
+        f"@pytest.mark.interleave(strategy='dpor')\ndef test_fine():{FINE}\n"
         f"@pytest.mark.interleave\ndef test_broken():{BROKEN}\n"
         f"def test_unmarked():{BROKEN}\n"
     )
     result.assert_outcomes(passed=2, failed=1)
     fine, broken = summary(result)
     assert re.fullmatch(
-        r"test_bank.py::test_fine: dfs, \d+\.\d\d s, exhausted; \d+ executions: every schedule of the threads' "
-        r"operations on primitives[;,] .*",
+        r"test_bank.py::test_fine: dpor, \d+\.\d\d s, exhausted; \d+ executions: every schedule, up to the order of "
+        r"independent steps, of the threads' operations on primitives, memory accesses seen in test_bank; .*",
         fine,
     )
     assert re.fullmatch(
@@ -386,7 +387,8 @@ def test_a_deadlock_is_reported_as_one(run: Run) -> None:
 
 
 def test_replay(run: Run) -> None:
-    result = run(f"@pytest.mark.interleave\ndef test_broken():{BROKEN}\ndef test_fine():{FINE}")
+    fine = BROKEN.replace(">= 0", ">= -20")
+    result = run(f"@pytest.mark.interleave\ndef test_broken():{BROKEN}\ndef test_fine():{fine}")
     command = re.search(r"replay: pytest (\S+) (\S+)", result.stdout.str())
     assert command
     result = run("", *command.groups())
@@ -401,6 +403,38 @@ def test_replay(run: Run) -> None:
     assert summary(result) == ["test_bank.py::test_fine: one schedule, replayed, did not fail"]
     result = run("", "test_bank.py::test_fine", command[2][:-1])
     result.stdout.fnmatch_lines(["*TraceError: * is damaged (its checksum does not fit): copy the whole of it"])
+
+
+COUNTER = """
+class Counter:
+    def __init__(self):
+        self.value = 0
+    def increment(self):
+        self.value += 1
+"""
+
+
+def test_memory_of_the_project_is_seen_and_replayed(run: Run) -> None:
+    run.pytester.makepyfile(counters=COUNTER)
+    test = (
+        "def {}():\n"
+        "    from counters import Counter\n"
+        "    counter = Counter()\n"
+        "    together(counter.increment, counter.increment)\n"
+        "    assert counter.value == 2\n"
+    )
+    source = (
+        f"@pytest.mark.interleave\n{test.format('test_broken')}"
+        f"@pytest.mark.interleave(memory=False)\n{test.format('test_without')}"
+    )
+    result = run(source, inside=False)
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*read self.value: 0*", "*write self.value = 1*"])
+    replay = next(str(line) for line in result.outlines if str(line).startswith("replay: pytest "))
+    arguments = shlex.split(replay.removeprefix("replay: pytest "))
+    again = run("", *arguments, inside=False)
+    again.assert_outcomes(failed=1)
+    again.stdout.fnmatch_lines(["*one schedule, replayed, failed: assertion"])
 
 
 def test_a_failing_schedule_is_kept_beside_the_test(run: Run) -> None:
