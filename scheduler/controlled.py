@@ -244,17 +244,22 @@ class ControlledScheduler(Scheduler):
             return True
         if self.stopping:
             return self._step_while_stopping(me, blocked, deadline)
+        if deadline is not None:
+            return self._timed_step(me, op, obj, blocked, deadline)
+        question = None
+        if op in READS:
+            # One that follows upon something done is no second round of a loop that polls.
+            if (me.looks and len(self.alive) > 1) or op == "clock":
+                question = self.patience.question(me, op, obj, footprint)
+            me.looks = True
+        else:
+            me.looks = False
         me.op = op
         me.obj = obj
         me.footprint = footprint
         me.is_ready = True
-        if deadline is not None:
-            return self._timed_step(me, blocked, deadline)
-        question = None
         if blocked is None:
             me.waits = False
-            if op in READS and (len(self.alive) > 1 or op == "clock"):
-                question = self.patience.question(me)
         else:
             me.waits = True
             me.blocked = blocked
@@ -267,26 +272,33 @@ class ControlledScheduler(Scheduler):
             me.raise_if_interrupted()
         # It is our turn.
         me.blocked = None
-        if question is not None:
-            self.patience.answered(me, question)
-        elif op not in READS:
+        if question is None:
             self.changes += 1
+        else:
+            self.patience.answered(me, question)
         if me.pending is not None and op == "yield":
             me._raise_pending()
         return True
 
-    def _timed_step(self, me: ControlledTask, blocked: Callable[[], object] | None, deadline: float) -> bool:
+    def _timed_step(
+        self, me: ControlledTask, op: str, obj: object, blocked: Callable[[], object] | None, deadline: float
+    ) -> bool:
         """The rest of a step that ends at `deadline`."""
-        me.waits = blocked is not None and deadline != AT_ONCE
         question = None
+        if blocked is not None and deadline <= self.clock.now() and blocked():
+            # It won't wait, and so it is not blocked.
+            question = self.patience.question(me, op, obj, None)
+        me.op = op
+        me.obj = obj
+        me.footprint = None
+        me.is_ready = True
+        me.waits = blocked is not None and deadline != AT_ONCE
         if deadline > self.clock.now():
             me.blocked = blocked
             me.deadline = deadline
             me.timer = self.timers.add(deadline, me)
             if self.early:
-                self.patience.waits(me, me.obj)
-        elif blocked is not None and blocked():
-            question = self.patience.question(me)  # It won't wait, and so it is not blocked.
+                self.patience.waits(me, obj)
         following = self._next(me)
         if following is not me:
             following.switch()
@@ -299,7 +311,8 @@ class ControlledScheduler(Scheduler):
         else:
             self.timers.cancel(timer)
             in_time, me.timed_out = not me.timed_out, False
-        if in_time or question is None:
+        me.looks = not in_time and question is not None
+        if question is None or in_time:
             self.changes += 1
         else:
             self.patience.answered(me, question)
@@ -310,15 +323,46 @@ class ControlledScheduler(Scheduler):
         return self.step(OPERATIONS[events], DESCRIPTORS, Unready(fileno, events), deadline)
 
     def access(self, obj: object, footprint: Footprint) -> None:
-        """See `control.access`."""
-        op = "write" if footprint[0][1] or (len(footprint) > 1 and _writes(footprint)) else "read"
-        if len(self.alive) == 1 and not self.careful and not self._every_step and self.controls():
-            # The common case while a program sets up: nobody is there who could come in between.
-            self.trace.append((self.alive[0].id, op))
-            if len(self.trace) <= self.max_steps and not self.stopping:
-                return
-            self.trace.pop()
-        self.step(op, obj, None, None, footprint)
+        """See `control.access`. `step`, written out for what there is most of."""
+        try:
+            me: Any = current().task
+        except AttributeError:
+            return
+        if type(me) is not ControlledTask:
+            return
+        op = "read"
+        for _part, writes in footprint:
+            if writes:
+                op = "write"
+        alone = len(self.alive) == 1
+        if self.stopping:
+            self._step_while_stopping(me, None, None)
+            return
+        if alone and not self.careful and not self._every_step and len(self.trace) < self.max_steps:
+            # While a program sets up, nobody is there who could come in between: noted, and no more.
+            self.trace.append((me.id, op))
+            return
+        question = None
+        if op == "read":
+            if me.looks and not alone:
+                question = self.patience.question(me, op, obj, footprint)
+            me.looks = True
+        else:
+            me.looks = False
+        me.op = op
+        me.obj = obj
+        me.footprint = footprint
+        me.waits = False
+        me.is_ready = True
+        following = self._next(me)
+        if following is not me:
+            following.switch()
+        elif me.pending is not None:
+            me.raise_if_interrupted()
+        if question is None:
+            self.changes += 1
+        else:
+            self.patience.answered(me, question)
 
     def give_way(self, me: ControlledTask) -> None:
         """Let another thread run: the calling one is parked, and goes on once it was unparked and is chosen."""
@@ -519,10 +563,6 @@ class ControlledScheduler(Scheduler):
                 self.tasks.pop(task, None)
         self.alive.clear()
         self.to_start = None
-
-
-def _writes(footprint: Footprint) -> bool:
-    return any(writes for _part, writes in footprint)
 
 
 def _ignore(failure: Failure) -> None:

@@ -42,7 +42,7 @@ class ControlledTask(UserTask):
     """A thread under control."""
 
     __slots__ = (
-        "asked", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "obj", "op",
+        "asked", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "looks", "obj", "op",
         "patience", "refusals", "spun", "waits",
     )  # fmt: skip
 
@@ -63,6 +63,8 @@ class ControlledTask(UserTask):
         # Whether it is an operation that may have to wait, as this one does or did.
         self.waits = False
         self.children = 0
+        # Whether its last step was only to look at something.
+        self.looks = False
         # Its last question at each place, see polling.py; and the moment at which it asked again, in vain.
         self.asked: dict[Any, Question] = {}
         self.spun = -1
@@ -157,6 +159,7 @@ class ControlledTask(UserTask):
             self.timer = scheduler.timers.add(deadline, self)
             if scheduler.early:
                 scheduler.patience.waits(self, reason)
+        self.looks = False
         scheduler.changes += 1
         scheduler.check_for_cycle(self)
         scheduler.give_way(self)

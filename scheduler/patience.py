@@ -24,6 +24,7 @@ from scheduler.errors import SchedulerBug
 from scheduler.polling import ask
 
 if TYPE_CHECKING:
+    from scheduler.control import Footprint
     from scheduler.controlled import ControlledScheduler
     from scheduler.polling import Question
     from scheduler.strategy import Choice
@@ -93,9 +94,13 @@ class Patience:
 
     # ---- Who polls ---------------------------------------------------------------------------------------------------
 
-    def question(self, me: ControlledTask) -> Question:
-        """What is it about to ask? If in vain, it will have to wait until somebody does something."""
-        question = ask(me.asked, me.op, me.obj, None, sys._getframe(2))
+    def question(self, me: ControlledTask, op: str, obj: object, footprint: Footprint | None) -> Question:
+        """What `me` is about to ask. If in vain, it will have to wait until somebody does something.
+
+        Its last step must have been to look at something, too, and still be on record.
+        """
+        may_poll = me.obj is obj and me.footprint is footprint and me.op == op
+        question = ask(me.asked, op, obj, None, sys._getframe(2), may_poll)
         scheduler = self._scheduler
         if question.is_again and question.when == scheduler.changes:
             me.spun = scheduler.changes

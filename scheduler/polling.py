@@ -40,7 +40,9 @@ _PLAIN = frozenset((bool, bytes, float, int, str, type(None)))
 class Question:
     """What a thread asks: where, about what, with what in its variables.
 
-    The variables are recorded from the second time on that the same is asked at a place: most places ask once.
+    The variables are recorded from the second time on that the same is asked at a place: most places ask once. That is
+    the first time that it comes here if the thread asked the same just before; of a question that follows upon
+    something else that the thread did, nothing is recorded at all.
     """
 
     __slots__ = ("is_again", "kept", "key", "stack", "when")
@@ -69,8 +71,18 @@ class _Same:
     __hash__ = None  # type: ignore[assignment]
 
 
-def ask(asked: dict[_Key, Question], op: str, obj: object, part: object, frame: FrameType | None) -> Question:
-    """The question that a thread asks, which has `asked` others before. `frame` is the innermost of its frames."""
+def ask(
+    asked: dict[_Key, Question],
+    op: str,
+    obj: object,
+    part: object,
+    frame: FrameType | None,
+    may_poll: bool = False,
+) -> Question:
+    """The question that a thread asks, which has `asked` others before. `frame` is the innermost of its frames.
+
+    `may_poll` says that it asked the same just before, maybe somewhere else.
+    """
     # On the way of every look at anything: the call to `_is_ours` written out.
     while frame is not None:
         code = frame.f_code
@@ -84,7 +96,7 @@ def ask(asked: dict[_Key, Question], op: str, obj: object, part: object, frame: 
     key = (op, id(obj), part, id(code), frame.f_lasti)
     before = asked.get(key)
     if before is None:
-        return Question(key, (obj, code), None, False, -1)
+        return Question(key, (obj, code), _stack_of(frame) if may_poll else None, False, -1)
     stack = _stack_of(frame)
     return Question(key, before.kept, stack, before.stack == stack, before.when)
 

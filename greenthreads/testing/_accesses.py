@@ -418,6 +418,10 @@ def steps(iterator: Any) -> Any:
     if kind not in ITERATORS and kind is not types.GeneratorType:
         return iterator
     shared = sys.getrefcount(iterator) > _UNSHARED
+    if kind is LIST_ITERATOR and not shared:
+        # The commonest loop, found out without asking around: it has its list, or nothing any more.
+        lists = gc.get_referents(iterator)
+        return map(next, _steps_by_index(iterator, lists[0], iterator)) if lists else iterator
     if kind is types.GeneratorType:
         return map(next, _any_steps(iterator, [(iterator, WRITE_WHOLE)])) if shared else iterator
     sources = list(underlying(iterator))
