@@ -48,6 +48,8 @@ class Codes:
         Raises SyntaxError if the source does not compile (any more).
         """
         self.source = source
+        # Of the file when its source was read last: changes when it does.
+        self.stamp: tuple[int, int] | None = None
         self.namespace = namespace
         tree = _tree(source, filename, loader)
         self.plain = compile(tree, filename, "exec", dont_inherit=True)

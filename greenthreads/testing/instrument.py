@@ -15,6 +15,7 @@ What is rewritten into what is the subject of `_rewrite`; what the announcements
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.abc
 import importlib.machinery
@@ -22,6 +23,8 @@ import os
 import sys
 import sysconfig
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
+from itertools import compress
+from operator import attrgetter
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -133,6 +136,7 @@ class Instrumentation:
         self._made_by_exec: dict[str, set[str]] = {}
         self._changed: dict[str, set[str]] = {}
         self._exchanged: list[tuple[FunctionType, CodeType]] = []
+        self._was_frozen = False
         self._finder = _Finder(self)
 
     @property
@@ -156,10 +160,15 @@ class Instrumentation:
         if Instrumentation._active is not None:
             raise RuntimeError("the program is instrumented already: leave that instrumentation first")
         Instrumentation._active = self
+        # The collector tells of no function that is frozen. After the exchange all are: then on exit only those are
+        # looked through that are new, and so does the collector itself, whenever it runs meanwhile.
+        self._was_frozen = gc.get_freeze_count() > _FROZEN_AT_START
         try:
+            gc.unfreeze()
             fresh()
             self._choose(list(sys.modules.items()))
             self._exchange()
+            gc.freeze()
         except BaseException:
             self.__exit__()
             raise
@@ -170,6 +179,8 @@ class Instrumentation:
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
         self._exchange_back()
+        if not self._was_frozen:
+            gc.unfreeze()
         Instrumentation._active = None
 
     # Which modules
@@ -183,7 +194,7 @@ class Instrumentation:
             return True
         if self.root is None or filename is None:
             return False
-        path = os.path.realpath(filename)
+        path = _real_path(filename)
         if not path.startswith(self.root) or path.startswith(_ENGINE):
             return False
         below = path[len(self.root) - 1 :]
@@ -223,14 +234,17 @@ class Instrumentation:
         mutants = _mutants.active
         key = (filename, notes, None if mutants is None else mutants.version(filename))
         codes = CACHE.get(key)
-        try:
-            source = _source(filename, loader)
-            if codes is None or not codes.is_of(source, namespace):
-                codes = Codes(source, filename, namespace, loader=loader, notes=notes, mutants=mutants)
-                CACHE[key] = codes
-        except (OSError, SyntaxError, ValueError):
-            self._left_out[name] = "no source"
-            return None
+        stamp = _stamp(filename)
+        if codes is None or codes.namespace is not namespace or stamp is None or codes.stamp != stamp:
+            try:
+                source = _source(filename, loader)
+                if codes is None or not codes.is_of(source, namespace):
+                    codes = Codes(source, filename, namespace, loader=loader, notes=notes, mutants=mutants)
+                    CACHE[key] = codes
+            except (OSError, SyntaxError, ValueError):
+                self._left_out[name] = "no source"
+                return None
+            codes.stamp = stamp
         self._codes[filename] = codes
         self._modules[name] = filename
         return codes
@@ -252,17 +266,19 @@ class Instrumentation:
                 if other is not None:
                     kept.remove(code)
                     kept.add(other)
-        for function in _functions():
+        # There are tens of thousands, few of them wanted: which, is found out in C.
+        functions = _functions()
+        of_others = compress(functions, map(by_namespace.__contains__, map(id, map(_GLOBALS_OF, functions))))
+        for function in of_others:
+            file = function.__code__.co_filename
+            if file not in codes and not os.path.exists(file):
+                name = by_namespace[id(function.__globals__)]
+                self._made_by_exec.setdefault(name, set()).add(function.__qualname__)
+        for function in compress(functions, map(codes.__contains__, map(_FILE_OF, functions))):
             code = function.__code__
             if code.co_name == "<module>":
                 continue  # A module that is being run now: it is not run again.
-            of = codes.get(code.co_filename)
-            if of is None:
-                name = by_namespace.get(id(function.__globals__))
-                if name is not None and not os.path.exists(code.co_filename):
-                    self._made_by_exec.setdefault(name, set()).add(function.__qualname__)
-                continue
-            other = of.instrumented(code)
+            other = codes[code.co_filename].instrumented(code)
             if other is None:
                 self._changed.setdefault(code.co_filename, set()).add(function.__qualname__)
             else:
@@ -292,10 +308,9 @@ class Instrumentation:
             for each in [each for each in kept if id(each) in plain_of]:
                 kept.remove(each)
                 kept.add(plain_of[id(each)][1])
-        for function in _functions():
-            found = plain_of.get(id(function.__code__))
-            if found is not None:
-                function.__code__ = found[1]
+        functions = _functions()
+        for function in compress(functions, map(plain_of.__contains__, map(id, map(_CODE_OF, functions)))):
+            function.__code__ = plain_of[id(function.__code__)][1]
 
 
 def instrumented(
@@ -320,8 +335,30 @@ def strip_frames(traceback: TracebackType | None) -> TracebackType | None:
     return traceback
 
 
-def _functions() -> Iterator[FunctionType]:
-    return (each for each in gc.get_objects() if type(each) is FunctionType)
+def _functions() -> list[FunctionType]:
+    return [each for each in gc.get_objects() if type(each) is FunctionType]
+
+
+# Python 3.12 begins with some hundreds; a program that freezes its objects has more.
+_FROZEN_AT_START: Final = 2_000
+_CODE_OF: Final = attrgetter("__code__")
+_FILE_OF: Final = attrgetter("__code__.co_filename")
+_GLOBALS_OF: Final = attrgetter("__globals__")
+
+
+@functools.cache
+def _real_path(filename: str) -> str:
+    # Asked for each module at each entry, and the system for each folder on the way.
+    return os.path.realpath(filename)
+
+
+def _stamp(filename: str) -> tuple[int, int] | None:
+    """What changes when a file does; None if there is no such file."""
+    try:
+        stat = os.stat(filename)
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
 
 
 def _source(filename: str, loader: object) -> bytes:
