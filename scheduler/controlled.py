@@ -102,7 +102,7 @@ class ControlledScheduler(Scheduler):
         self.patience.begin()
         # Whether a decision takes more than to look who could go on.
         self.careful = self.early or self.observer is not None
-        self._every_step = self.strategy.wants_every_step
+        self._every_step = self.strategy.wants_every_step and self.strategy.wants_prelude
         self._choose = self.strategy.choose
         self.clock = VirtualClock(1_000_000.0)
         self.timers.clear()
@@ -195,6 +195,7 @@ class ControlledScheduler(Scheduler):
         self.tasks[task] = None
         self.alive.append(task)
         self._of_execution.append(task)
+        self._every_step = self.strategy.wants_every_step
         if not task.daemon:
             self._awaited_count += 1
         if observers.active:

@@ -62,8 +62,10 @@ class Strategy:
     exhausted = False
     # Whether all that it is to see has been seen then: everything, or everything within its bound.
     complete = False
-    # Whether `choose` is asked at every step, also where there is a single choice.
+    # Whether `choose` is asked at every step, also where there is a single choice; and whether that holds for the steps
+    # that the main thread takes before it has started another one, too.
     wants_every_step = False
+    wants_prelude = True
 
     def begin(self) -> bool:
         """Prepare for the next execution. False if there is none left to try."""

@@ -104,13 +104,13 @@ class BoundedDPOR(Recording):
                 return False
             nodes[-1].choose(nodes[-1].to_try.pop())
         self.known = max(1, len(nodes))
-        self.forget()
+        self.forget(self.known - 1)
         return True
 
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
         """See `Strategy`. Here there may be a single choice."""
         depth = len(self.events)
-        footprints = {choice.id: self.footprint(choice) for choice in choices}
+        footprints = self.footprints(choices)
         if depth < len(self.nodes):
             node = self.nodes[depth]
             if node.footprints != footprints:
@@ -120,7 +120,7 @@ class BoundedDPOR(Recording):
             others = (each for each in footprints if each != node.running)
             node.choose(next(others, node.running) if node.free else node.running)
             self.nodes.append(node)
-        chosen = next(choice for choice in choices if choice.id == node.chosen)
+        chosen = choices[[*footprints].index(node.chosen)]
         node.op = chosen.op
         self.note(chosen, footprints)
         return chosen

@@ -79,7 +79,7 @@ class DPOR(Recording):
             self.exhausted = self.complete = True
             return False
         self.known = len(self.nodes)
-        self.forget()
+        self.forget(max(0, self.known - 1))
         self._is_abandoned = False
         return True
 
@@ -104,7 +104,7 @@ class DPOR(Recording):
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
         """See `Strategy`. Here there may be a single choice."""
         depth = len(self.events)
-        footprints = {choice.id: self.footprint(choice) for choice in choices}
+        footprints = self.footprints(choices)
         if depth < len(self.nodes):
             node = self.nodes[depth]
             if node.choices != footprints:
@@ -121,7 +121,7 @@ class DPOR(Recording):
                 raise Abandon
             node.branches.append(_Branch(number))
         number = node.chosen = node.branches[0].id
-        chosen = next(choice for choice in choices if choice.id == number)
+        chosen = choices[[*footprints].index(number)]
         node.op = chosen.op
         self.note(chosen, footprints)
         return chosen
@@ -231,10 +231,13 @@ class _Races(Order):
 
     def _races_of(self, event: Event) -> list[int]:
         """The steps that `event` races with, the latest first."""
-        known = self.now[event.id]
+        candidates = self.dependent_on(event)
         races: list[int] = []
+        if not candidates:
+            return races
+        known = self.now[event.id]
         covered = [0] * self.threads
-        for at in sorted(self.dependent_on(event), reverse=True):
+        for at in sorted(candidates, reverse=True):
             other = self.events[at]
             ordinal = self.ordinals[at]
             if ordinal <= known[other.id] or ordinal <= covered[other.id]:

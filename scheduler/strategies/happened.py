@@ -49,15 +49,22 @@ class Event(NamedTuple):
 
 
 class Recording(Strategy):
-    """A strategy that notes each step as it is taken."""
+    """A strategy that notes each step as it is taken, from the start of the second thread on.
+
+    What comes before that comes before everything.
+    """
 
     wants_every_step = True
+    wants_prelude = False
 
     def __init__(self) -> None:
-        self.forget()
+        # The clocks of the first steps, which are the same as in an execution that was looked back at before.
+        self.clocks: list[Clock] = []
+        self.forget(0)
 
-    def forget(self) -> None:
-        """Begin with the next execution."""
+    def forget(self, same: int) -> None:
+        """Begin with the next execution, whose first `same` steps will be those of the last one."""
+        del self.clocks[same:]
         self.events: list[Event] = []
         # At how many steps time has passed.
         self.jumps: list[int] = []
@@ -66,10 +73,27 @@ class Recording(Strategy):
         self._numbers: dict[int, int] = {}
         self._objects: list[Any] = []
         self._last_of: dict[int, int] = {}
+        # By thread: its pending operation, and what that touches. Most threads stand still while one takes a step.
+        self._pending: dict[int, tuple[str, object, object, Footprint]] = {}
 
     def end(self, trace: Sequence[tuple[int, str]], waiting: Sequence[Choice]) -> None:
         """See `Strategy`. What the program has made is not kept alive any longer."""
         self._objects = []
+        self._pending = {}
+
+    def footprints(self, choices: Sequence[Choice]) -> dict[int, Footprint]:
+        """What the pending operations of threads touch, by thread."""
+        found = {}
+        pending = self._pending
+        for choice in choices:
+            number = choice.id
+            known = pending.get(number)
+            if known and known[0] is choice.op and known[1] is choice.obj and known[2] is choice.footprint:
+                found[number] = known[3]
+            else:
+                found[number] = footprint = self.footprint(choice)
+                pending[number] = (choice.op, choice.obj, choice.footprint, footprint)
+        return found
 
     def footprint(self, choice: Choice) -> Footprint:
         """What the pending operation of a thread touches."""
@@ -86,18 +110,12 @@ class Recording(Strategy):
 
     def note(self, chosen: Choice, footprints: dict[int, Footprint]) -> None:
         """`chosen` takes the next step; `footprints` are those of all who could."""
-        number = chosen.id
-        self.events.append(
-            Event(
-                number,
-                chosen.op,
-                footprints[number],
-                chosen.guarded,
-                frozenset(footprints),
-                self._last_of.get(number, -1),
-            )
+        number, events, last_of = chosen.id, self.events, self._last_of
+        before = last_of.get(number, -1)
+        last_of[number] = len(events)
+        events.append(
+            Event(number, chosen.op, footprints[number], chosen.guarded, frozenset(footprints), before),
         )
-        self._last_of[number] = len(self.events) - 1
 
     def time_passes(self) -> None:
         """See `Strategy`."""
@@ -115,8 +133,12 @@ class Order:
     """The order of an execution's steps."""
 
     def __init__(self, recording: Recording) -> None:
+        self._recording = recording
         self.events = recording.events
+        self._known = recording.clocks
         self.threads = 1 + max((event.id for event in self.events), default=0)
+        if self._known:
+            self.threads = max(self.threads, len(self._known[-1]))
         # Of each step: what comes before it, itself included; and which of its thread's steps it is, from 1 on.
         self.clocks: list[Clock] = []
         self.ordinals: list[int] = []
@@ -143,6 +165,7 @@ class Order:
             self._take(place, event, released)
         if len(jumps) > 1:
             self._let_time_pass()
+        self._recording.clocks = self.clocks
 
     def _let_time_pass(self) -> None:
         """All that was comes before all that will be."""
@@ -163,7 +186,9 @@ class Order:
     def _release(self, place: int, released: frozenset[int]) -> None:
         """The step before `place` has started these threads, or has let them go on."""
         if not place:
-            self.now[self.events[0].id] = [0] * self.threads
+            # The main thread was there before, maybe in the middle of a wait.
+            for number in (0, *released):
+                self.now[number] = [0] * self.threads
             return
         before = self.clocks[place - 1]
         for number in released:
@@ -173,15 +198,26 @@ class Order:
                 self._let_go(number, before)
 
     def _take(self, place: int, event: Event, released: Clock | None) -> None:
-        clock = self.now[event.id]
-        if released is not None:
-            join(clock, released)
-        self.join_touched(clock, event)
+        number = event.id
+        if place < len(self._known):
+            clock = self._known[place]
+            clock += [0] * (self.threads - len(clock))
+            self.now[number] = list(clock)
+        else:
+            now = self.now[number]
+            if released is not None:
+                join(now, released)
+            self.join_touched(now, event)
+            now[number] += 1
+            clock = list(now)
+        touched = self._touched
         for thing, part, way in event.footprint:
-            self._touched.setdefault(thing, []).append((place, part, way))
-        clock[event.id] += 1
-        self.ordinals.append(clock[event.id])
-        self.clocks.append(list(clock))
+            if thing in touched:
+                touched[thing].append((place, part, way))
+            else:
+                touched[thing] = [(place, part, way)]
+        self.ordinals.append(clock[number])
+        self.clocks.append(clock)
 
     def join_touched(self, clock: Clock, event: Event) -> None:
         """Add what comes before `event` because the two are dependent."""
@@ -189,8 +225,8 @@ class Order:
             for at, other_part, other_way in reversed(self._touched.get(thing, ())):
                 if not go_together(way, other_way) and same_part(part, other_part):
                     join(clock, self.clocks[at])
-                    if other_way == CHANGE and (other_part is None or other_part is WHOLE):
-                        break  # It comes after all that depend on the same thing before it.
+                    if other_way == CHANGE and (other_part is None or other_part is WHOLE or other_part == part):
+                        break  # It comes after all that depend on the same before it.
 
     def dependent_on(self, event: Event) -> set[int]:
         """The places of the steps before it that depend on the same as `event`, of its own thread too."""

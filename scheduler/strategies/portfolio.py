@@ -53,6 +53,7 @@ class Portfolio(Strategy):
         self.current = current
         self.choose = current.choose  # type: ignore[method-assign]
         self.wants_every_step = current.wants_every_step
+        self.wants_prelude = current.wants_prelude
         return True
 
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
