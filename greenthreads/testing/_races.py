@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
 import os
 from types import CellType
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from greenthreads.testing._aliases import brief
 from scheduler.control import Part
 from scheduler.controlled import ControlledTask
-from scheduler.deadlock import is_ours
+from scheduler.deadlock import OURS
 from scheduler.races import Access, Inversion, Race, RaceDetector
 
 if TYPE_CHECKING:
@@ -57,14 +58,21 @@ class RaceWatch:
         self.races: dict[tuple[_Place, ...], DataRace] = {}
         self.inversions: dict[tuple[_Place, ...], LockOrder] = {}
         self._names: dict[int, str] = {}
+        # Whether no thread has been started yet.
+        self._is_prelude = True
 
     def begin(self) -> None:
         """An execution begins."""
         self._detector = RaceDetector()
         self._names = {}
+        self._is_prelude = True
 
     def step(self, task: ControlledTask, op: str, obj: object, frame: FrameType | None) -> None:
         """A thread takes a step."""
+        if op == "start":
+            self._is_prelude = False
+        elif self._is_prelude and (op == "read" or op == "write"):
+            return  # There is no other thread yet: it comes before whatever there will be.
         footprint = task.footprint if op in ("read", "write") else None
         if task.id not in self._names:
             self._names[task.id] = f"thread {self._scheduler.path_of(task.id)} {task.name}"
@@ -116,11 +124,17 @@ class RaceWatch:
         return lines
 
 
+@functools.cache
+def _is_ours(file: str) -> bool:
+    return file.startswith(OURS)
+
+
 def _stack(frame: FrameType | None) -> tuple[_Place, ...]:
     places: list[_Place] = []
     while frame is not None and len(places) < _MOST_FRAMES:
-        if not is_ours(frame.f_code):
-            places.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        code = frame.f_code
+        if not _is_ours(code.co_filename):
+            places.append((code.co_filename, frame.f_lineno, code.co_name))
         frame = frame.f_back
     return tuple(places)
 

@@ -73,8 +73,9 @@ class Recording(Strategy):
         self._numbers: dict[int, int] = {}
         self._objects: list[Any] = []
         self._last_of: dict[int, int] = {}
-        # By thread: its pending operation, and what that touches. Most threads stand still while one takes a step.
-        self._pending: dict[int, tuple[str, object, object, Footprint]] = {}
+        # By thread, until it takes its next step: its operation, and what that touches. (That of a timed wait that may
+        # end has another name than the wait's own.)
+        self._pending: dict[int, tuple[str, Footprint]] = {}
 
     def end(self, trace: Sequence[tuple[int, str]], waiting: Sequence[Choice]) -> None:
         """See `Strategy`. What the program has made is not kept alive any longer."""
@@ -87,12 +88,14 @@ class Recording(Strategy):
         pending = self._pending
         for choice in choices:
             number = choice.id
+            op = choice.op
             known = pending.get(number)
-            if known and known[0] is choice.op and known[1] is choice.obj and known[2] is choice.footprint:
-                found[number] = known[3]
+            if known is not None and known[0] is op:
+                found[number] = known[1]
             else:
                 found[number] = footprint = self.footprint(choice)
-                pending[number] = (choice.op, choice.obj, choice.footprint, footprint)
+                if op != "end":  # What that means depends on who is left.
+                    pending[number] = (op, footprint)
         return found
 
     def footprint(self, choice: Choice) -> Footprint:
@@ -113,6 +116,7 @@ class Recording(Strategy):
         number, events, last_of = chosen.id, self.events, self._last_of
         before = last_of.get(number, -1)
         last_of[number] = len(events)
+        self._pending.pop(number, None)
         events.append(
             Event(number, chosen.op, footprints[number], chosen.guarded, frozenset(footprints), before),
         )
