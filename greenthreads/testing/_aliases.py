@@ -48,13 +48,18 @@ class Aliases:
         self._found: list[dict[str, None]] = []
         # What belongs to another thing, as its lock does to a condition, goes by the name of that.
         self._owner: dict[int, int] = {}
+        # Where names of a known thing were sought: what it is called there it is called there again.
+        self._sought: set[tuple[int, int, int]] = set()
 
     def number(self, obj: object, frames: Iterable[FrameType], elsewhere: Iterable[FrameType] = ()) -> int:
         """A number for `obj`, the same each time. Its names are sought in `frames`; at first also `elsewhere`."""
         known = self._numbers.get(id(obj))
         if known is not None and (known[1] is None or known[1]() is obj):
             number = known[0]
-            frames = itertools.islice(frames, 1)
+            frames = list(itertools.islice(frames, 1))
+            if frames and (number, id(frames[0].f_code), frames[0].f_lasti) in self._sought:
+                return number
+            self._sought.update((number, id(frame.f_code), frame.f_lasti) for frame in frames)
         else:
             number = self._add(obj)
             frames = itertools.chain(frames, elsewhere)

@@ -54,6 +54,11 @@ _queues_of_workers: Any = vars(_executor)["_threads_queues"]
 EPOCH = 1_577_836_800.0
 # How often a thread may look at the clock, while nobody does anything, before that counts as spinning.
 _LOOKS = 50
+# From how many steps on a look at the clock takes time itself, in seconds, and how much longer the next one takes. What
+# does something "for 30 seconds" ends by that. It is no lie: on a slow machine it would be so.
+_LONG_RUN = 5_000
+_FIRST_LOOK = 0.001
+_NEXT_LOOK = 1.1
 # How many executions there are between two runs of the garbage collector.
 _COLLECT_AFTER = 200
 
@@ -83,6 +88,7 @@ class Environment:
         self._executions = 0
         # Looks at the clock since anybody did anything.
         self._looks = (0, 0)
+        self._look_takes = _FIRST_LOOK
 
     def __enter__(self) -> Environment:
         self._patched.__enter__()
@@ -135,6 +141,7 @@ class Environment:
     def begin(self, excepthook: Callable[[Any], object]) -> None:
         """Make the world what it was before the last execution. `excepthook` hears of exceptions in threads."""
         self._is_seeded = False
+        self._look_takes = _FIRST_LOOK
         self._numbering.begin()
         self._stand_ins.reset()
         _executor._shutdown = False
@@ -182,6 +189,9 @@ class Environment:
         if type(getattr(current(), "task", None)) is not ControlledTask:
             return None
         scheduler = self._scheduler
+        if len(scheduler.trace) > _LONG_RUN:
+            scheduler.clock.advance(self._look_takes)
+            self._look_takes *= _NEXT_LOOK
         if scheduler.early:
             scheduler.step("clock", None)
             return scheduler.clock.now()

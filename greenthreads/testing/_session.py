@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from greenthreads.testing._memory import Memory
     from scheduler import controlled
 
-__all__ = ["Livelock", "LockLeftHeld", "Outcome", "Session", "ThreadNotJoined", "fail_now"]
+__all__ = ["MOST_STEPS", "Livelock", "LockLeftHeld", "Outcome", "Session", "ThreadNotJoined", "fail_now"]
 
 
 def _is_of_a_runner(name: str, frame: FrameType | None) -> bool:
@@ -40,6 +40,9 @@ def _is_of_a_runner(name: str, frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return name.startswith("pytest_timeout")
+
+# How many steps an execution may have, if nobody says otherwise.
+MOST_STEPS = 20_000
 
 
 class Livelock(RuntimeError):
@@ -83,7 +86,7 @@ class Session:
         fn: Callable[[], object],
         *,
         early: bool = False,
-        max_steps: int = 20_000,
+        max_steps: int = MOST_STEPS,
         check_locks: bool = False,
         check_joined: bool = False,
         passes: tuple[type[BaseException], ...] = (),
@@ -255,7 +258,9 @@ class Session:
             signature = ("deadlock", *where)
             return Outcome("deadlock", Deadlock(waiting), thread, signature, decisions, preemptions)
         if failure.kind == "livelock":
-            exc = Livelock(f"no end after {scheduler.max_steps} steps")
+            exc = Livelock(
+                f"no end after {scheduler.max_steps} steps\n(if the test is just that long, give it more by max_steps)"
+            )
             return Outcome("livelock", exc, thread, ("livelock",), decisions, preemptions)
         assert exc is not None
         if isinstance(exc, NoStep) and self._watchdog is not None:

@@ -19,7 +19,7 @@ from greenthreads.testing._patterns import Pattern, find
 from greenthreads.testing._races import DataRace, LockOrder
 from greenthreads.testing._recorder import Recorder
 from greenthreads.testing._report import render
-from greenthreads.testing._session import Outcome, Session
+from greenthreads.testing._session import MOST_STEPS, Outcome, Session
 from greenthreads.testing._shrink import shrink
 from scheduler import trace as traces
 from scheduler.deadlock import is_ours
@@ -38,6 +38,8 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 # How many executions are looked at for data races; after that it is one in 32.
 _LOOKED_AT = 20
+# How many steps the first execution may have, which shows how long the others are.
+_LONG = 100_000
 
 # Read outside of sessions, where `time` is not virtual.
 _now = time.monotonic
@@ -113,7 +115,7 @@ def explore(
     seed: int = 0,
     preemption_bound: int | None = None,
     timeouts: Literal["due", "early"] = "due",
-    max_steps: int = 20_000,
+    max_steps: int | None = None,
     check_locks: bool = False,
     check_joined: bool = False,
     memory: bool = True,
@@ -137,7 +139,8 @@ def explore(
     `strategy` is a name (of `scheduler.strategies.BY_NAME`: "dfs", "dpor", "auto", …) or a Strategy object; `seed`
     makes what is random the same each time; `preemption_bound` limits "dfs" and "dpor", also in "auto". With
     `timeouts="early"` a timed wait may end before its time, at any choice point. `max_steps` is how many steps an
-    execution may have before it counts as a livelock; a thread that takes no step at all for `stuck_after` seconds of
+    execution may have before it counts as a livelock (None: 20,000, or four times those of the first execution, where
+    that has up to 100,000); a thread that takes no step at all for `stuck_after` seconds of
     real time (None: ever) is one, too, unless a debugger has stopped it. `check_locks` and `check_joined` make it a
     failure to leave a lock held, or a thread not joined. Traces in `first` are tried first. Exceptions in `passes` are
     raised, not taken for failures. A failing schedule is kept in `store` under `name` (None: that of `fn`), tried
@@ -165,7 +168,7 @@ def explore(
     session = Session(
         fn,
         early=timeouts == "early",
-        max_steps=max_steps,
+        max_steps=max_steps or MOST_STEPS,
         check_locks=check_locks,
         check_joined=check_joined,
         passes=passes,
@@ -178,7 +181,7 @@ def explore(
             before = [*kept, *first]
             look = races == "report" and memory
             try:
-                outcome = _rehearse(session, found) if isinstance(strategy, str) else None
+                outcome = _rehearse(session, found, max_steps is None) if isinstance(strategy, str) else None
                 if outcome is None:
                     outcome = _search(session, plan, found, before, max_executions, max_seconds, progress, look)
             except ReplayDivergence:
@@ -224,12 +227,21 @@ def _remember(store: Store, name: str, kept: list[str], found: Exploration) -> N
         store.add(name, failing)
 
 
-def _rehearse(session: Session, found: Exploration) -> Outcome | None:
+def _rehearse(session: Session, found: Exploration, measure: bool) -> Outcome | None:
     """One execution beforehand: what is imported, cached and made once is there then for all the others.
 
-    Not where somebody brings a strategy: all executions are made as that one says.
+    With `measure` it may be long; if it ends, the others may be longer. Not where somebody brings a strategy: all
+    executions are made as that one says.
     """
+    scheduler = session.scheduler
+    if measure:
+        scheduler.max_steps = _LONG
     outcome = session.run(Strategy())
+    if measure:
+        scheduler.max_steps = max(MOST_STEPS, 4 * len(scheduler.trace))
+        if outcome is not None and outcome.kind == "livelock":
+            scheduler.max_steps = MOST_STEPS
+            outcome = session.run(Strategy())
     if outcome is not None:
         found.executions = 1
     return outcome
@@ -404,7 +416,8 @@ def explain(fn: Callable[[], object], trace: str, replay_command: str | None = N
 
 
 def _session_for(fn: Callable[[], object], decisions: list[tuple[str, str]], options: dict[str, Any]) -> Session:
-    options = dict(options)
+    steps = len(decisions)
+    options = {"max_steps": steps if steps > MOST_STEPS + 1 else MOST_STEPS, **options}
     early = options.pop("timeouts", "due") == "early" or any(op == "timeout" for _path, op in decisions)
     include, root = options.pop("include", ()), options.pop("root", None)
     memory = Memory(include, root or root_of(fn)) if options.pop("memory", True) else None

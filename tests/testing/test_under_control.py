@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import itertools
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_c
 from typing import Any
 
 import pytest
-from plain import explore
+from plain import explore, replay
 
 import greenthreads
 
@@ -333,6 +334,52 @@ def test_daemons_that_wait_for_work_are_none() -> None:
 
     found = explore(main, strategy="dpor")
     assert (found.failure, found.exhausted) == (None, True)
+
+
+@pytest.mark.parametrize("pause", [0.0, sys.float_info.min, 1e-6])
+def test_what_is_done_for_some_time_comes_to_an_end(pause: float) -> None:
+    def main() -> None:
+        lock = threading.Lock()
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            with lock:
+                rounds.append(1)
+            time.sleep(pause)
+
+    rounds: list[int] = []
+    found = explore(main, strategy="random", max_executions=1)
+    assert found.failure is None
+    assert rounds
+
+
+def test_a_long_test_is_no_livelock() -> None:
+    def main() -> None:
+        lock = threading.Lock()
+        for _ in range(15_000):
+            with lock:
+                pass
+
+    assert explore(main, strategy="random", max_executions=2).failure is None
+    found = explore(main, strategy="random", max_executions=2, max_steps=20_000, shrinking=False)
+    assert found.failure is not None
+    assert str(found.failure.exception).splitlines() == [
+        "no end after 20000 steps",
+        "(if the test is just that long, give it more by max_steps)",
+    ]
+
+
+def test_a_failure_after_many_steps_is_replayed() -> None:
+    def main() -> None:
+        lock = threading.Lock()
+        for _ in range(15_000):
+            with lock:
+                pass
+        raise ValueError("in the end")
+
+    found = explore(main, strategy="random", max_executions=2, shrinking=False)
+    assert found.failure is not None
+    with pytest.raises(ValueError, match="in the end"):
+        replay(main, found.failure.trace)
 
 
 def test_a_lock_left_held_says_by_whom_and_where() -> None:
