@@ -78,13 +78,14 @@ class ControlledTask(UserTask):
     def finish(self) -> None:
         """See `UserTask.finish`."""
         scheduler = self.scheduler
-        if self is scheduler.main and scheduler._at_end:
-            scheduler.make_last_calls()
-        if self.exception is None:
-            try:
+        # The execution may be torn down at any of these steps; what is thrown then has nobody above us to catch it.
+        try:
+            if self is scheduler.main and scheduler._at_end:
+                scheduler.make_last_calls()
+            if self.exception is None:
                 scheduler.step("end", self if self.thread is None else self.thread)
-            except TaskExit:
-                pass
+        except TaskExit:
+            pass
         UserTask.finish(self)
         scheduler.ended(self)
 

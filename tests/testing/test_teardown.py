@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -248,3 +249,19 @@ def test_finalizers_may_use_primitives() -> None:
     assert explore(main, max_executions=5).failure is None
     gc.collect()
     assert record.count("del") == record.count("finalized") > 0
+
+
+def test_the_main_thread_may_be_unwound_while_it_tells_workers_that_the_program_ends() -> None:
+    def main() -> None:
+        pool: Any = ThreadPoolExecutor(1)
+
+        def look() -> None:
+            if pool._shutdown and pool._work_queue.empty():
+                raise ValueError("told, and not yet sent")
+
+        pool.submit(int)
+        threading.Thread(target=look).start()
+
+    failure = explore(main, strategy="dfs").failure
+    assert failure is not None
+    assert str(failure.exception) == "told, and not yet sent"
