@@ -33,7 +33,7 @@ def submitted_after_shutdown(repaired: bool) -> None:
     together(submit, close)
 
 
-@pair("deadlock", max_steps=2000)
+@pair("deadlock", large=True, max_steps=2000)
 def task_waits_for_a_task(repaired: bool) -> None:
     """Tasks that wait for others in the same pool, until all of its threads do."""
     pool = ThreadPoolExecutor(3 if repaired else 2)
