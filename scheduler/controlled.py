@@ -365,6 +365,18 @@ class ControlledScheduler(Scheduler):
         else:
             self.patience.answered(me, question)
 
+    def accesses(self, pairs: tuple[tuple[object, Footprint], ...]) -> None:
+        """See `control.accesses`. One step; it goes by what it writes, if it writes anything."""
+        me: Any = getattr(current(), "task", None)
+        if type(me) is not ControlledTask:
+            return
+        first = next((pair for pair in pairs if _writes(pair[1])), pairs[0])
+        me.beside = tuple(pair for pair in pairs if pair is not first)
+        try:
+            self.access(*first)
+        finally:
+            me.beside = ()
+
     def give_way(self, me: ControlledTask) -> None:
         """Let another thread run: the calling one is parked, and goes on once it was unparked and is chosen."""
         me.op = "resume"

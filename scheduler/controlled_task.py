@@ -42,7 +42,7 @@ class ControlledTask(UserTask):
     """A thread under control."""
 
     __slots__ = (
-        "asked", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "looks", "obj", "op",
+        "asked", "beside", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "looks", "obj", "op",
         "patience", "refusals", "spun", "waits",
     )  # fmt: skip
 
@@ -57,6 +57,8 @@ class ControlledTask(UserTask):
         self.op = "begin"
         self.obj: object = None
         self.footprint: Footprint | None = None
+        # What it touches beside `obj`, if it is an access to several objects at once.
+        self.beside: tuple[tuple[object, Footprint], ...] = ()
         self.blocked: Callable[[], object] | None = None
         # Invariant: true iff it has an operation pending. False while it runs, and while it is parked.
         self.is_ready = False
@@ -204,6 +206,8 @@ class ControlledTask(UserTask):
 
 class EndOfWait:
     """The choice that a timed wait ends in vain: "timeout", before its time, or "expire", when it is due."""
+
+    beside: tuple[tuple[object, Footprint], ...] = ()
 
     __slots__ = ("footprint", "guarded", "id", "obj", "op", "task")
 

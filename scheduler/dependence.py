@@ -56,6 +56,12 @@ def touches(choice: Choice) -> list[Touch]:
     """What the pending operation of a thread touches."""
     op, obj, footprint = choice.op, choice.obj, choice.footprint
     if footprint is not None:
+        if choice.beside:
+            return [
+                (each, comparable(part), CHANGE if writes else LOOK)
+                for each, parts in ((obj, footprint), *choice.beside)
+                for part, writes in parts
+            ]
         return [(obj, comparable(part), CHANGE if writes else LOOK) for part, writes in footprint]
     if op == "enumerate":
         return [(THREADS, None, LOOK)]

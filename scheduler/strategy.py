@@ -49,6 +49,10 @@ class Choice(Protocol):
         """The parts of `obj` that it would read and write, where it is an access to memory."""
 
     @property
+    def beside(self) -> tuple[tuple[object, Footprint], ...]:
+        """What it would access in the same step beside `obj`; looked at only where there is a footprint."""
+
+    @property
     def guarded(self) -> bool:
         """Whether there are states in which the thread could not take this step, nor end it early."""
 

@@ -42,6 +42,7 @@ class Memory:
         self._instrumentation.__enter__()
         if self._announces:
             control.access = scheduler.access
+            control.accesses = scheduler.accesses
 
     def hear(self, note: Callable[[object], None] | None) -> None:
         """Call `note` with each value that is read or written from now on."""
@@ -49,7 +50,7 @@ class Memory:
 
     def end(self) -> None:
         """Have them announced no more."""
-        control.access = control.note = None
+        control.access = control.accesses = control.note = None
         if self._instrumentation is not None:
             self.coverage = self._instrumentation.coverage
             self._instrumentation.__exit__()

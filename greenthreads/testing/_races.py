@@ -78,6 +78,8 @@ class RaceWatch:
             self._names[task.id] = f"thread {self._scheduler.path_of(task.id)} {task.name}"
         where = _stack(frame) if footprint is not None or op in ("acquire", "wake") else None
         self._detector.step(task.id, op, task.thread if op in ("begin", "end") else obj, footprint, where)
+        for other, parts in task.beside if footprint is not None else ():
+            self._detector.step(task.id, op, other, parts, where)
 
     def end(self) -> DataRace | None:
         """The execution has ended; the first race in it that is none by intent."""

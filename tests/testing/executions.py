@@ -12,6 +12,15 @@ from scheduler.strategy import Strategy
 __all__ = ["Box", "outcomes", "together"]
 
 
+def announce(*accesses: tuple[Box, bool]) -> None:
+    pairs = tuple((box, (("value", writes),)) for box, writes in accesses)
+    if control.accesses is not None:
+        control.accesses(pairs)
+    elif control.access is not None:
+        for box, footprint in pairs:
+            control.access(box, footprint)
+
+
 class Box:
     """Memory that says when it is touched, as instrumented code does."""
 
@@ -27,6 +36,16 @@ class Box:
         if control.access is not None:
             control.access(self, (("value", True),))
         self._value = value
+
+    def copy_from(self, other: Box) -> None:
+        """Read one and write the other, at once."""
+        announce((other, False), (self, True))
+        self._value = other._value + 1
+
+    def both(self, other: Box) -> tuple[int, int]:
+        """Read the two of them, at once."""
+        announce((self, False), (other, False))
+        return self._value, other._value
 
 
 def outcomes(
@@ -45,6 +64,7 @@ def outcomes(
     executions = 0
     with Session(lambda: found.add(program()), early=early) as session:
         control.access = session.scheduler.access
+        control.accesses = session.scheduler.accesses
         try:
             while strategy.begin():
                 executions += 1
@@ -53,7 +73,7 @@ def outcomes(
                 if outcome is not None:
                     found.add(outcome.kind)
         finally:
-            control.access = None
+            control.access = control.accesses = None
     assert strategy.complete if bounded else strategy.exhausted
     return found, executions
 

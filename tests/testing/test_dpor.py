@@ -110,6 +110,16 @@ def a_permit_that_is_never_given_back() -> Hashable:
     return "through"
 
 
+def several_at_once() -> Hashable:
+    a, b, c = Box(), Box(), Box()
+    seen: list[tuple[int, int]] = []
+    together(
+        lambda: (b.write(1), seen.append(a.both(b))),
+        lambda: (b.write(11), a.copy_from(c)),
+    )
+    return *seen, b.read()
+
+
 def conditions() -> Hashable:
     items: list[int] = []
     condition = threading.Condition()
@@ -156,7 +166,7 @@ def test_an_execution_for_each_class_and_no_more(program: Callable[[], Hashable]
     "program",
     [
         lost_update, same_write, reentrant, crossed_locks, set_and_clear, timed_acquires, try_locks,
-        a_permit_that_is_never_given_back,
+        a_permit_that_is_never_given_back, several_at_once,
     ],
 )  # fmt: skip
 def test_no_outcome_is_missed(program: Callable[[], Hashable], early: bool) -> None:

@@ -192,3 +192,27 @@ def test_the_root_is_the_project_s() -> None:
     root = root_of(test_the_root_is_the_project_s)
     assert root is not None
     assert __file__.startswith(root)
+
+
+def test_an_operation_on_several_objects_is_one_step() -> None:
+    """With a step for each list, a thread would be taken to have read one before what it reads only after."""
+    seen: set[tuple[bool, int]] = set()
+
+    def compare() -> None:
+        left: list[int] = []
+        right: list[int] = []
+        equal: list[bool] = []
+
+        def grow() -> None:
+            left.append(1)
+            right.append(1)
+
+        together(lambda: equal.append(left == right), grow)
+        seen.add((equal[0], len(left)))
+
+    found = explore(compare, strategy="dpor")
+    assert found.exhausted
+    # Before, between and after the two that grow them.
+    assert found.executions == 3
+    assert seen == {(True, 1), (False, 1)}
+    assert "list" in str(found.races[0])
