@@ -56,9 +56,9 @@ class ControlledScheduler(Scheduler):
     """Runs executions, one after the other, under a strategy. Enter it once, on one kernel thread, for all of them."""
 
     __slots__ = (
-        "_awaited_count", "_choose", "_cycle", "_every_step", "_ids", "_of_execution", "_outer", "_parents",
-        "abandoned", "alive", "careful", "changes", "early", "failure", "max_steps", "observer", "on_failure",
-        "outside", "patience", "preemptions", "stopping", "strategy", "trace",
+        "_choose", "_cycle", "_every_step", "_ids", "_of_execution", "_outer", "_parents", "abandoned", "alive",
+        "awaited_count", "careful", "changes", "early", "failure", "max_steps", "observer", "on_failure", "outside",
+        "patience", "preemptions", "stopping", "strategy", "trace",
     )  # fmt: skip
 
     task_type = ControlledTask
@@ -98,7 +98,7 @@ class ControlledScheduler(Scheduler):
         self.changes = 0
         self._cycle: tuple[ControlledTask, ...] = ()
         # How many of the threads alive are no daemons. (The main one comes first.)
-        self._awaited_count = 1
+        self.awaited_count = 1
         self.patience.begin()
         # Whether a decision takes more than to look who could go on.
         self.careful = self.early or self.observer is not None
@@ -153,7 +153,7 @@ class ControlledScheduler(Scheduler):
         self._of_execution.append(main)
         try:
             self._drive()
-            self.strategy.end(self.trace, [t for t in self.alive if t.continuation is not None])
+            self.strategy.end(self.trace, self.alive)
             if self.failure is not None:
                 self.on_failure(self.failure)
         finally:
@@ -197,7 +197,7 @@ class ControlledScheduler(Scheduler):
         self._of_execution.append(task)
         self._every_step = self.strategy.wants_every_step
         if not task.daemon:
-            self._awaited_count += 1
+            self.awaited_count += 1
         if observers.active:
             observers.spawned(task)
 
@@ -493,8 +493,8 @@ class ControlledScheduler(Scheduler):
         self.alive.remove(task)
         self.changes += 1
         if not task.daemon:
-            self._awaited_count -= 1
-            if not self._awaited_count:
+            self.awaited_count -= 1
+            if not self.awaited_count:
                 # Daemons are cut off, wherever they are; but if all of them wait for one another, none was to go on.
                 if self._is_stuck() and len(self._cycle) == len(self.alive):
                     self.fail("deadlock", None, None, *self._cycle)

@@ -97,6 +97,11 @@ class ControlledTask(UserTask):
         return self.scheduler.host.ident if self.id == 0 else self.id
 
     @property
+    def is_last(self) -> bool:
+        """See `strategy.Choice`."""
+        return not self.daemon and self.scheduler.awaited_count == 1
+
+    @property
     def guarded(self) -> bool:
         """See `strategy.Choice`."""
         return self.waits and not (self.scheduler.early and self.timer is not None)
@@ -208,12 +213,14 @@ class EndOfWait:
     """The choice that a timed wait ends in vain: "timeout", before its time, or "expire", when it is due."""
 
     beside: tuple[tuple[object, Footprint], ...] = ()
+    is_last = False
 
-    __slots__ = ("footprint", "guarded", "id", "obj", "op", "task")
+    __slots__ = ("daemon", "footprint", "guarded", "id", "obj", "op", "task")
 
     def __init__(self, op: str, task: ControlledTask) -> None:
         self.task = task
         self.id = task.id
+        self.daemon = task.daemon
         self.op = op
         self.obj = task.obj
         self.footprint: Footprint | None = None

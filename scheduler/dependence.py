@@ -41,6 +41,8 @@ class _Thing:
 
 # What `enumerate` looks at.
 THREADS: Final = _Thing("the threads that are alive")
+# That the execution goes on: when its last thread ends that is no daemon, daemons take no further step.
+EXECUTION: Final = _Thing("the execution")
 # Virtual time, where it may be moved on by a timed wait that ends early.
 CLOCK: Final = _Thing("the clock")
 
@@ -54,6 +56,15 @@ _PLAIN = (str, int, bytes, float, bool, type(None), Part)
 
 def touches(choice: Choice) -> list[Touch]:
     """What the pending operation of a thread touches."""
+    found = _touches(choice)
+    if choice.daemon:
+        found.append((EXECUTION, None, LOOK))
+    elif choice.op == "end" and choice.is_last:
+        found.append((EXECUTION, None, CHANGE))
+    return found
+
+
+def _touches(choice: Choice) -> list[Touch]:
     op, obj, footprint = choice.op, choice.obj, choice.footprint
     if footprint is not None:
         if choice.beside:

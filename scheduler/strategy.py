@@ -53,6 +53,14 @@ class Choice(Protocol):
         """What it would access in the same step beside `obj`; looked at only where there is a footprint."""
 
     @property
+    def daemon(self) -> bool:
+        """Whether it is a daemon: it takes no step after the last of the others has ended."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is the only one left that is no daemon."""
+
+    @property
     def guarded(self) -> bool:
         """Whether there are states in which the thread could not take this step, nor end it early."""
 

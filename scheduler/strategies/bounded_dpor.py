@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scheduler.dependence import CHANGE, EXECUTION
 from scheduler.errors import ReplayDivergence
 from scheduler.strategies.happened import Clock, Event, Footprint, Order, Recording, join
 
@@ -91,6 +92,8 @@ class BoundedDPOR(Recording):
         self.known = 0
         # Whether the bound has kept anything from being tried.
         self._is_cut = False
+        # Whether there are daemons; see `footprint`.
+        self._has_daemons = False
 
     def begin(self) -> bool:
         """See `Strategy`."""
@@ -106,6 +109,17 @@ class BoundedDPOR(Recording):
         self.known = max(1, len(nodes))
         self.forget(self.known - 1)
         return True
+
+    def footprint(self, choice: Choice) -> Footprint:
+        """See `Recording`. Where there are daemons, it matters which of the other threads ends last.
+
+        It makes no difference to the state that comes of it, but it does to how many preemptions it takes that a
+        daemon has come as far as it has.
+        """
+        found = super().footprint(choice)
+        if self._has_daemons and choice.op == "end" and not choice.daemon and not choice.is_last:
+            return (*found, (self.number(EXECUTION), None, CHANGE))
+        return found
 
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
         """See `Strategy`. Here there may be a single choice."""
@@ -127,7 +141,13 @@ class BoundedDPOR(Recording):
 
     def end(self, trace: Sequence[tuple[int, str]], waiting: Sequence[Choice]) -> None:
         """See `Strategy`."""
-        _Dependences(self).find(self.unfinished(waiting))
+        if not self._has_daemons and any(each.daemon for each in waiting):
+            # All is to be seen with other eyes: begin anew.
+            self._has_daemons = True
+            self.nodes.clear()
+            self.known = 0
+        else:
+            _Dependences(self).find(self.unfinished(waiting))
         super().end(trace, waiting)
 
     def insert(self, node: _Node, ids: Sequence[int]) -> None:
@@ -164,13 +184,13 @@ class _Dependences(Order):
         known = self._dpor.known - 1
         for place, event, _released in self.steps():
             if place >= known:
-                self._look_at(event)
+                self._look_at(event, was_taken=True)
             self._places.setdefault(event.id, []).append(place)
         for event in ends:
             if event.id in self.now:
-                self._look_at(event)
+                self._look_at(event, was_taken=False)
 
-    def _look_at(self, event: Event) -> None:
+    def _look_at(self, event: Event, was_taken: bool) -> None:
         now = self.now[event.id]
         # By thread, the steps that come after what `event` comes after in any case.
         found: dict[int, list[int]] = {}
@@ -181,7 +201,8 @@ class _Dependences(Order):
         for number, places in found.items():
             before = list(now)
             for other, theirs in found.items():
-                if other != number:
+                # What was never taken comes after none of them.
+                if was_taken and other != number:
                     for at in theirs:
                         join(before, self.clocks[at])
             # The last of them; if one may have to wait for the last, the step that is in its way is an earlier one.

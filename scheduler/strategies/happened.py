@@ -100,16 +100,17 @@ class Recording(Strategy):
 
     def footprint(self, choice: Choice) -> Footprint:
         """What the pending operation of a thread touches."""
-        found = []
-        for obj, part, way in touches(choice):
-            number = self._numbers.get(id(obj))
-            if number is None:
-                number = self._numbers[id(obj)] = len(self._objects)
-                self._objects.append(obj)  # Kept, so that no other gets its id.
-                if getattr(obj, "is_exclusive", False):
-                    self.exclusive.add(number)
-            found.append((number, part, way))
-        return tuple(found)
+        return tuple([(self.number(obj), part, way) for obj, part, way in touches(choice)])
+
+    def number(self, obj: object) -> int:
+        """The number of an object."""
+        number = self._numbers.get(id(obj))
+        if number is None:
+            number = self._numbers[id(obj)] = len(self._objects)
+            self._objects.append(obj)  # Kept, so that no other gets its id.
+            if getattr(obj, "is_exclusive", False):
+                self.exclusive.add(number)
+        return number
 
     def note(self, chosen: Choice, footprints: dict[int, Footprint]) -> None:
         """`chosen` takes the next step; `footprints` are those of all who could."""

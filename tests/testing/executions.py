@@ -48,6 +48,27 @@ class Box:
         return self._value, other._value
 
 
+def endings(
+    program: Callable[[dict[str, Hashable]], object], strategy: Strategy, *, early: bool = False
+) -> set[Hashable]:
+    """What the program can have left in the dict that it gets, when its executions have ended, and how they failed."""
+    found: set[Hashable] = set()
+    left: dict[str, Hashable] = {}
+    with Session(lambda: program(left), early=early) as session:
+        control.access = session.scheduler.access
+        try:
+            while strategy.begin():
+                left.clear()
+                redundant = getattr(strategy, "redundant", 0)
+                outcome = session.run(strategy)
+                if redundant == getattr(strategy, "redundant", 0):  # It was not abandoned on the way.
+                    found.add((outcome and outcome.kind, *sorted(left.items())))
+        finally:
+            control.access = None
+    assert strategy.complete
+    return found
+
+
 def outcomes(
     program: Callable[[], Hashable],
     strategy: Strategy,

@@ -7,10 +7,10 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
-from executions import Box, outcomes, together
+from executions import Box, endings, outcomes, together
 
 from greenthreads.testing import explore
-from scheduler.strategies import DPOR, DepthFirst
+from scheduler.strategies import DPOR, BoundedDPOR, DepthFirst
 
 
 def lost_update() -> Hashable:
@@ -191,3 +191,76 @@ def test_exploring_by_name() -> None:
         "6 executions: every schedule, up to the order of independent steps, of the threads' operations on primitives; "
         "time passed only when nothing else could run"
     )
+
+
+# ---- Daemons ---------------------------------------------------------------------------------------------------------
+
+
+def a_daemon_that_fails(_left: dict[str, Hashable]) -> None:
+    def fail() -> None:
+        raise ValueError
+
+    threading.Thread(target=fail, daemon=True).start()
+
+
+def a_daemon_that_is_cut_off(left: dict[str, Hashable]) -> None:
+    box = Box()
+
+    def count() -> None:
+        for number in range(3):
+            left["count"] = number
+            box.read()
+
+    threading.Thread(target=count, daemon=True).start()
+
+
+def a_daemon_and_others(left: dict[str, Hashable]) -> None:
+    """The last to end is the main thread, or one that it does not wait for."""
+    box = Box()
+
+    def work() -> None:
+        left["done"] = box.read()
+
+    def serve() -> None:
+        left["begun"] = True
+        box.write(1)
+        left["served"] = True
+
+    threading.Thread(target=serve, daemon=True).start()
+    threading.Thread(target=work).start()
+
+
+def a_daemon_that_starts_another(left: dict[str, Hashable]) -> None:
+    def work() -> None:
+        left["done"] = True
+
+    def start() -> None:
+        threading.Thread(target=work, daemon=False).start()
+
+    threading.Thread(target=start, daemon=True).start()
+
+
+def a_daemon_that_waits(left: dict[str, Hashable]) -> None:
+    event = threading.Event()
+
+    def wait() -> None:
+        left["set"] = event.wait(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+    event.set()
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        a_daemon_that_fails, a_daemon_that_is_cut_off, a_daemon_and_others, a_daemon_that_starts_another,
+        a_daemon_that_waits,
+    ],
+)  # fmt: skip
+def test_a_daemon_may_be_cut_off_anywhere(program: Callable[[dict[str, Hashable]], object], early: bool) -> None:
+    full = endings(program, DepthFirst(), early=early)
+    assert len(full) > 1
+    assert endings(program, DPOR(), early=early) == full
+    for bound in (0, 1):
+        assert endings(program, BoundedDPOR(bound), early=early) == endings(program, DepthFirst(bound), early=early)
