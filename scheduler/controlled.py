@@ -370,7 +370,7 @@ class ControlledScheduler(Scheduler):
         me: Any = getattr(current(), "task", None)
         if type(me) is not ControlledTask:
             return
-        first = next((pair for pair in pairs if _writes(pair[1])), pairs[0])
+        first = next((pair for pair in pairs if any(writes for _part, writes in pair[1])), pairs[0])
         me.beside = tuple(pair for pair in pairs if pair is not first)
         try:
             self.access(*first)

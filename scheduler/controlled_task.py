@@ -42,8 +42,8 @@ class ControlledTask(UserTask):
     """A thread under control."""
 
     __slots__ = (
-        "asked", "beside", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "looks", "obj", "op",
-        "patience", "refusals", "spun", "waits",
+        "asked", "beside", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "looks", "obj",
+        "op", "patience", "refusals", "spun", "waits",
     )  # fmt: skip
 
     scheduler: ControlledScheduler
