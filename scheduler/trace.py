@@ -92,6 +92,8 @@ def encode(decisions: Sequence[Decision]) -> str:
 
 def decode(trace: str) -> list[Decision]:
     """The decisions of a trace. TraceError if it is damaged, or something else."""
+    if not isinstance(trace, str):
+        raise TraceError(f"a trace is a text that begins with 'g1:', not {trace!r}")
     trace = trace.strip()
     if not trace.startswith(_PREFIX):
         if re.match(r"g\d+:", trace):

@@ -58,7 +58,7 @@ _LOOKS = 50
 # does something "for 30 seconds" ends by that. It is no lie: on a slow machine it would be so.
 _LONG_RUN = 5_000
 _FIRST_LOOK = 0.001
-_NEXT_LOOK = 1.1
+_NEXT_LOOK = 2.0
 # How many executions there are between two runs of the garbage collector.
 _COLLECT_AFTER = 200
 

@@ -154,10 +154,8 @@ def explore(
 
     Blocks. Raises ReplayDivergence, with a guess at the cause, if `fn` does not do the same under the same schedule.
     """
-    if races not in ("report", "fail", "off"):
-        raise ValueError(f"races must be 'report', 'fail' or 'off', not {races!r}")
-    if timeouts not in ("due", "early"):
-        raise ValueError(f"timeouts must be 'due' or 'early', not {timeouts!r}")
+    _check(fn, include, races=races, timeouts=timeouts)
+    _check_limits(max_executions=max_executions, max_seconds=max_seconds, max_steps=max_steps, stuck_after=stuck_after)
     plan = by_name(strategy, seed, preemption_bound, memory) if isinstance(strategy, str) else strategy
     if not isinstance(plan, Strategy):
         raise TypeError(f"strategy must be a name or a Strategy, not {type(strategy).__name__}")
@@ -209,6 +207,33 @@ def explore(
     if store is not None:
         _remember(store, name, kept, found)
     return found
+
+
+def _check(fn: Any, include: object, **words: str) -> None:
+    if not callable(fn):
+        raise TypeError(f"what is explored must be a function, not {type(fn).__name__}")
+    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
+        raise TypeError(f"{fn.__qualname__} is async: what is explored are the schedules of threads")
+    if isinstance(include, str):
+        raise TypeError(f"include must be a list of names of modules, not {include!r}: write [{include!r}]")
+    for name, word in words.items():
+        known = _WORDS[name]
+        if word not in known:
+            raise ValueError(f"{name} must be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}, not {word!r}")
+
+
+_WORDS = {"races": ("report", "fail", "off"), "timeouts": ("due", "early")}
+
+
+def _check_limits(**limits: float | None) -> None:
+    for name, limit in limits.items():
+        if limit is None:
+            continue
+        if not isinstance(limit, (int, float)) or isinstance(limit, bool):
+            raise TypeError(f"{name} must be a number or None, not {type(limit).__name__}")
+        if limit <= 0:
+            none = "the default" if name == "max_steps" else "no limit"
+            raise ValueError(f"{name} must be above 0, or None for {none}, not {limit!r}")
 
 
 def _finder(plan: Strategy, found: Exploration, first: Sequence[str]) -> str:

@@ -66,8 +66,13 @@ BY_NAME: dict[str, Callable[[int, int | None, bool], Strategy]] = {
 }
 
 
+_BOUNDED = ("auto", "dfs", "dpor")
+
+
 def by_name(name: str, seed: int, bound: int | None = None, memory: bool = False) -> Strategy:
     """The strategy of that name; ValueError that lists the names if there is none."""
     if name not in BY_NAME:
         raise ValueError(f"there is no strategy {name!r}; there are {', '.join(map(repr, BY_NAME))}")
+    if bound is not None and name not in _BOUNDED:
+        raise ValueError(f"{name!r} knows no bound on preemptions; {', '.join(map(repr, _BOUNDED))} do")
     return BY_NAME[name](seed, bound, memory)

@@ -185,3 +185,33 @@ def test_a_livelock_is_one() -> None:
     found = explore(main, max_steps=300)
     assert found.failure is not None
     assert found.failure.kind == "livelock"
+
+
+async def waits() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("fn", "options", "error", "text"),
+    [
+        (None, {}, TypeError, "what is explored must be a function, not NoneType"),
+        (waits, {}, TypeError, "waits is async: what is explored are the schedules of threads"),
+        (print, {"include": "os"}, TypeError, "include must be a list of names of modules, not 'os': write ['os']"),
+        (print, {"races": "find"}, ValueError, "races must be 'report', 'fail' or 'off', not 'find'"),
+        (print, {"timeouts": "late"}, ValueError, "timeouts must be 'due' or 'early', not 'late'"),
+        (print, {"max_executions": 0}, ValueError, "max_executions must be above 0, or None for no limit, not 0"),
+        (print, {"max_seconds": -1.5}, ValueError, "max_seconds must be above 0, or None for no limit, not -1.5"),
+        (print, {"max_steps": 0}, ValueError, "max_steps must be above 0, or None for the default, not 0"),
+        (print, {"max_seconds": "1"}, TypeError, "max_seconds must be a number or None, not str"),
+        (
+            print,
+            {"strategy": "random", "preemption_bound": 1},
+            ValueError,
+            "'random' knows no bound on preemptions; 'auto', 'dfs', 'dpor' do",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(fn: Any, options: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error) as caught:
+        explore(fn, **options)
+    assert str(caught.value) == text

@@ -198,7 +198,7 @@ def test_seed_and_seconds_come_from_the_command_line(run: Run) -> None:
     result.assert_outcomes(passed=1)
     assert ", not exhausted; " in summary(result)[0]
     # The default of 10,000 executions is no bound where somebody gives a time.
-    result = run("", "--interleave-seconds=-1")
+    result = run("", "--interleave-seconds=1e-9")
     assert "16 executions" in summary(result)[0]
 
 
