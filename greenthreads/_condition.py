@@ -209,6 +209,8 @@ class Condition:
 
         The lock is held while the predicate is called. Blocks the calling thread.
         """
+        if control.announcing is not None:
+            predicate = control.announcing(predicate)
         result = predicate()
         if timeout is None:
             while not result:

@@ -95,6 +95,8 @@ def start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kwa
         return _start_kernel(function, args, kwargs or {})
     if control.active is not None:
         control.active.step("start", function)
+        if control.announcing is not None:
+            function = control.announcing(function)
     return _start(scheduler, function, args, kwargs or {}).number
 
 

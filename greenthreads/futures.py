@@ -37,6 +37,7 @@ from greenthreads._event import Event
 from greenthreads._lock import Lock
 from greenthreads._semaphore import Semaphore
 from greenthreads.queue import Empty, SimpleQueue
+from scheduler import control
 from scheduler.kernel import current_task
 from scheduler.loop import yield_now
 from scheduler.task import UserTask
@@ -104,7 +105,8 @@ class _Item:
             return
         future = self.future
         try:
-            result = self.fn(*self.args, **self.kwargs)
+            fn = self.fn if control.announcing is None else control.announcing(self.fn)
+            result = fn(*self.args, **self.kwargs)
         except BaseException as exc:
             future.set_exception(exc)
             # The exception's traceback holds this frame, which would hold the future, which holds the exception.

@@ -140,6 +140,11 @@ class Thread(_standard.Thread):
         if self._task is not None or self._ident is not None:
             raise RuntimeError("threads can only be started once")
         if control.active is not None:
+            if control.announcing is not None:
+                # (`function` is a Timer's, ours or the standard one.)
+                for name in ("_target", "function"):
+                    if callable(vars(self).get(name)):
+                        setattr(self, name, control.announcing(getattr(self, name)))
             control.active.step("start", self)
         if _inherits_context and self._context is None:
             self._context = copy_context()

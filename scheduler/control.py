@@ -24,7 +24,7 @@ an exploration; see `greenthreads.testing.instrument`.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -41,6 +41,7 @@ __all__ = [
     "access",
     "accesses",
     "active",
+    "announcing",
     "note",
 ]
 
@@ -109,6 +110,10 @@ access: Callable[[object, Footprint], None] | None = None
 # `a.update(b)`), with (object, footprint) pairs: no other thread may come in between. Otherwise they are announced one
 # after the other.
 accesses: Callable[[tuple[tuple[object, Footprint], ...]], None] | None = None
+
+# Called with a function that somebody else than code under test is about to call (`Thread(target=items.append)`);
+# returns what to call in its place: something that announces what the function touches, if that is of C.
+announcing: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
 
 # Called with the value that the access announced last has read, or is about to write. For explanations.
 note: Callable[[object], None] | None = None

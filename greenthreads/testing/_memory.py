@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from greenthreads.testing import _mutants
+from greenthreads.testing._calls import called
 from greenthreads.testing.instrument import Coverage, Instrumentation
 from scheduler import control
 
@@ -43,6 +44,7 @@ class Memory:
         if self._announces:
             control.access = scheduler.access
             control.accesses = scheduler.accesses
+            control.announcing = called
 
     def hear(self, note: Callable[[object], None] | None) -> None:
         """Call `note` with each value that is read or written from now on."""
@@ -50,7 +52,7 @@ class Memory:
 
     def end(self) -> None:
         """Have them announced no more."""
-        control.access = control.accesses = control.note = None
+        control.access = control.accesses = control.announcing = control.note = None
         if self._instrumentation is not None:
             self.coverage = self._instrumentation.coverage
             self._instrumentation.__exit__()

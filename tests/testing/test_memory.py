@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -216,3 +219,54 @@ def test_an_operation_on_several_objects_is_one_step() -> None:
     assert found.executions == 3
     assert seen == {(True, 1), (False, 1)}
     assert "list" in str(found.races[0])
+
+
+def test_a_function_of_c_that_a_thread_is_given_announces_what_it_touches() -> None:
+    def thread(append: Callable[[int], object], number: int) -> None:
+        threading.Thread(target=append, args=(number,)).start()
+
+    def low_level(append: Callable[[int], object], number: int) -> None:
+        _thread.start_new_thread(append, (number,))
+
+    def timer(append: Callable[[int], object], number: int) -> None:
+        threading.Timer(0, append, (number,)).start()
+
+    def tasks(append: Callable[[int], object], number: int) -> None:
+        pool = ThreadPoolExecutor(1)
+        pool.submit(append, number)
+        pool.shutdown(wait=False)
+
+    for start in (thread, low_level, timer, tasks):
+        seen: set[tuple[int, ...]] = set()
+
+        def main(
+            start: Callable[[Callable[[int], object], int], None] = start, seen: set[tuple[int, ...]] = seen
+        ) -> None:
+            record: list[int] = []
+            for number in (1, 2):
+                start(record.append, number)
+            time.sleep(5)
+            seen.add(tuple(record))
+
+        found = explore(main, strategy="dpor")
+        assert (start.__name__, found.exhausted, seen) == (start.__name__, True, {(1, 2), (2, 1)})
+
+
+def test_a_predicate_of_c_announces_what_it_touches() -> None:
+    seen = set()
+
+    def main() -> None:
+        condition = threading.Condition()
+        record: list[int] = []
+
+        def wait() -> None:
+            with condition:
+                seen.add(condition.wait_for(record.copy, timeout=0) == [1])
+
+        def append() -> None:
+            record.append(1)
+
+        together(wait, append)
+
+    assert explore(main, strategy="dpor").exhausted
+    assert seen == {True, False}
