@@ -34,6 +34,7 @@ from scheduler.errors import ReplayDivergence, SchedulerError, TaskExit
 from scheduler.loop import Scheduler
 from scheduler.outside import DESCRIPTORS, OPERATIONS, Outside, Unready
 from scheduler.patience import Patience
+from scheduler.sharing import Sharing
 from scheduler.strategy import READS, Abandon
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ class ControlledScheduler(Scheduler):
     """Runs executions, one after the other, under a strategy. Enter it once, on one kernel thread, for all of them."""
 
     __slots__ = (
-        "_choose", "_cycle", "_every_step", "_ids", "_of_execution", "_outer", "_parents", "abandoned", "alive",
-        "awaited_count", "careful", "changes", "early", "failure", "max_steps", "observer", "on_failure", "outside",
-        "patience", "preemptions", "stopping", "strategy", "trace",
+        "_choose", "_cycle", "_every_step", "_ids", "_learns", "_of_execution", "_outer", "_parents", "_skips",
+        "abandoned", "alive", "awaited_count", "careful", "changes", "early", "failure", "max_steps", "observer",
+        "on_failure", "outside", "patience", "preemptions", "sharing", "stopping", "strategy", "trace",
     )  # fmt: skip
 
     task_type = ControlledTask
@@ -82,6 +83,8 @@ class ControlledScheduler(Scheduler):
         self._parents: list[tuple[int, int]] = [(0, 0)]
         self.patience = Patience(self, early)
         self.outside = Outside()
+        # What threads have shared, as far as strategies that learn have seen.
+        self.sharing = Sharing()
         # Every thread that the execution has started.
         self._of_execution: list[ControlledTask] = []
         self._reset()
@@ -103,6 +106,8 @@ class ControlledScheduler(Scheduler):
         # Whether a decision takes more than to look who could go on.
         self.careful = self.early or self.observer is not None
         self._every_step = self.strategy.wants_every_step and self.strategy.wants_prelude
+        self.sharing.begin()
+        self._learns, self._skips = self.strategy.learns, self.strategy.skips_private
         self._choose = self.strategy.choose
         self.clock = VirtualClock(1_000_000.0)
         self.timers.clear()
@@ -153,6 +158,8 @@ class ControlledScheduler(Scheduler):
         self._of_execution.append(main)
         try:
             self._drive()
+            if self._learns:
+                self.sharing.end()
             self.strategy.end(self.trace, self.alive)
             if self.failure is not None:
                 self.on_failure(self.failure)
@@ -329,7 +336,8 @@ class ControlledScheduler(Scheduler):
             me: Any = current().task
         except AttributeError:
             return
-        if type(me) is not ControlledTask:
+        # Who is ready, or done, while it runs, runs a strategy of the program's, which is none of its own steps.
+        if type(me) is not ControlledTask or me.is_ready or me.done:
             return
         op = "read"
         for _part, writes in footprint:
@@ -354,12 +362,13 @@ class ControlledScheduler(Scheduler):
         me.obj = obj
         me.footprint = footprint
         me.waits = False
-        me.is_ready = True
-        following = self._next(me)
-        if following is not me:
-            following.switch()
-        elif me.pending is not None:
-            me.raise_if_interrupted()
+        if alone or not self._learns or not self._is_nobody_elses(me):
+            me.is_ready = True
+            following = self._next(me)
+            if following is not me:
+                following.switch()
+            elif me.pending is not None:
+                me.raise_if_interrupted()
         if question is None:
             self.changes += 1
         else:
@@ -368,7 +377,7 @@ class ControlledScheduler(Scheduler):
     def accesses(self, pairs: tuple[tuple[object, Footprint], ...]) -> None:
         """See `control.accesses`. One step; it goes by what it writes, if it writes anything."""
         me: Any = getattr(current(), "task", None)
-        if type(me) is not ControlledTask:
+        if type(me) is not ControlledTask or me.is_ready or me.done:
             return
         first = next((pair for pair in pairs if any(writes for _part, writes in pair[1])), pairs[0])
         me.beside = tuple(pair for pair in pairs if pair is not first)
@@ -376,6 +385,24 @@ class ControlledScheduler(Scheduler):
             self.access(*first)
         finally:
             me.beside = ()
+
+    def _is_nobody_elses(self, me: ControlledTask) -> bool:
+        """Whether a step of memory is no choice point, since nobody could notice it; then it is taken.
+
+        As if the strategy had let `me` go on. So who follows the trace does the same, whatever he has learned. A thread
+        that polls in vain is not let on, by whatever strategy, and may wait for what others are yet to write.
+        """
+        assert me.footprint is not None
+        is_private = self.sharing.note(me.id, ((me.obj, me.footprint), *me.beside), sys._getframe(2))
+        trace = self.trace
+        if not (is_private and self._skips) or me.spun == self.changes or len(trace) >= self.max_steps:
+            return False
+        trace.append((me.id, me.op))
+        if self.careful:
+            me.last = len(trace)
+            if self.observer is not None:
+                self._observe(me, me.op)
+        return True
 
     def give_way(self, me: ControlledTask) -> None:
         """Let another thread run: the calling one is parked, and goes on once it was unparked and is chosen."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from scheduler.control import Footprint
 
-__all__ = ["READS", "Abandon", "Choice", "Strategy"]
+__all__ = ["READS", "Abandon", "Choice", "Sampler", "Strategy"]
 
 
 class Abandon(Exception):
@@ -78,6 +78,10 @@ class Strategy:
     # that the main thread takes before it has started another one, too.
     wants_every_step = False
     wants_prelude = True
+    # Whether executions note which memory threads share; and whether steps on what is known to be private are no choice
+    # points, in the next one. See sharing.py.
+    learns = False
+    skips_private = False
 
     def begin(self) -> bool:
         """Prepare for the next execution. False if there is none left to try."""
@@ -105,3 +109,21 @@ class Strategy:
         """What the executions so far have covered: the middle of a sentence, true to the letter."""
         return f"the schedules that {self.name} chose"
 
+
+
+class Sampler(Strategy):
+    """A strategy that draws each execution anew, and leaves out steps that nobody but their thread could notice.
+
+    Not in each execution: what is shared after rare schedules only must be found out.
+    """
+
+    learns = True
+    # How many executions there were; and one in so many has each access to memory for a choice point.
+    executions = 0
+    every_point_in = 8
+
+    def begin(self) -> bool:
+        """See `Strategy`."""
+        self.executions += 1
+        self.skips_private = self.executions % self.every_point_in != 0
+        return True

@@ -259,9 +259,11 @@ def _rehearse(session: Session, found: Exploration, measure: bool) -> Outcome | 
     executions are made as that one says.
     """
     scheduler = session.scheduler
+    rehearsal = Strategy()
+    rehearsal.learns = True
     if measure:
         scheduler.max_steps = _LONG
-    outcome = session.run(Strategy())
+    outcome = session.run(rehearsal)
     if measure:
         scheduler.max_steps = max(MOST_STEPS, 4 * len(scheduler.trace))
         if outcome is not None and outcome.kind == "livelock":

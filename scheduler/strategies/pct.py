@@ -6,7 +6,7 @@ switches, at random places. The threads that have fallen are in random order, to
 
 A bug of depth d (one that d ordered pairs of steps bring about) in a program of n threads and k choice points is found
 by one execution with a probability of at least 1 / (n k^(d - 1)): theorem 9 there. k is not known beforehand; the
-most that earlier executions had stands for it. (There k counts all steps; but where a single thread could go on there
+most that the last executions had stands for it. (There k counts all steps; but where a single thread could go on there
 is nobody to fall behind.)
 
 A thread that yields says that it can't go on usefully: it falls below everybody else, too.
@@ -15,17 +15,21 @@ A thread that yields says that it can't go on usefully: it falls below everybody
 from __future__ import annotations
 
 import random
+from collections import deque
 from typing import TYPE_CHECKING
 
-from scheduler.strategy import Choice, Strategy
+from scheduler.strategy import Choice, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["PCT"]
 
+# Of how many executions the counts are remembered: what is learned makes them fewer.
+_LAST = 16
 
-class PCT(Strategy):
+
+class PCT(Sampler):
     """Random priorities that change at `depth` - 1 places."""
 
     name = "pct"
@@ -35,7 +39,8 @@ class PCT(Strategy):
             raise ValueError(f"depth must be at least 1, not {depth}")
         self._depth = depth
         self._random = random.Random(seed)
-        self._most_points = 1
+        # How many choice points the last executions had, by whether private steps were left out.
+        self._counts = {skips: deque([1], maxlen=_LAST) for skips in (False, True)}
         self._points = 0
         self._priorities: dict[int, float] = {}
         # By choice point: how low the thread falls that would run there.
@@ -44,14 +49,20 @@ class PCT(Strategy):
 
     def begin(self) -> bool:
         """See `Strategy`."""
-        self._most_points = max(self._most_points, self._points)
+        if self._points:
+            self._counts[self.skips_private].append(self._points)
         self._points = 0
+        super().begin()
+        # Nothing to go by: what the other kind had.
+        most = max(self._counts[self.skips_private])
+        if most == 1:
+            most = max(self._counts[not self.skips_private])
         # Priorities given at first are in [0, 1); those of threads that have fallen are -1, -2, …; those of threads
         # that have yielded are lower still, the latest the lowest.
         self._priorities = {}
-        falls = min(self._depth - 1, self._most_points)
+        falls = min(self._depth - 1, most)
         # The sample is in random order, so these are random priorities.
-        points = self._random.sample(range(1, self._most_points + 1), falls)
+        points = self._random.sample(range(1, most + 1), falls)
         self._falls = {point: -1.0 - at for at, point in enumerate(points)}
         self._lowest = -float(self._depth)
         return True

@@ -54,6 +54,7 @@ class Portfolio(Strategy):
         self.choose = current.choose  # type: ignore[method-assign]
         self.wants_every_step = current.wants_every_step
         self.wants_prelude = current.wants_prelude
+        self.learns, self.skips_private = current.learns, current.skips_private
         return True
 
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:

@@ -12,7 +12,7 @@ import random
 from typing import TYPE_CHECKING
 
 from scheduler.dependence import conflict
-from scheduler.strategy import Choice, Strategy
+from scheduler.strategy import Choice, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["POS"]
 
 
-class POS(Strategy):
+class POS(Sampler):
     """Random priorities of operations."""
 
     name = "pos"
@@ -36,7 +36,7 @@ class POS(Strategy):
     def begin(self) -> bool:
         """See `Strategy`."""
         self._pending = {}
-        return True
+        return super().begin()
 
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
         """See `Strategy`. Here there may be a single choice."""

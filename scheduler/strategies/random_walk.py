@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from scheduler.strategy import Choice, Strategy
+from scheduler.strategy import Choice, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["RandomWalk"]
 
 
-class RandomWalk(Strategy):
+class RandomWalk(Sampler):
     """A fair coin at each choice point."""
 
     name = "random"

@@ -10,26 +10,28 @@ has left; the others may run up to such an operation of theirs, but not past it.
 interesting. Here the kinds are drawn at random for each execution, unless the caller names them.
 
 The numbers come from earlier executions; those of a thread not yet started belong to the main one, which stands for
-whoever starts it.
+whoever starts it. Executions in which steps on private memory are no choice points are counted apart from the others.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
-from scheduler.strategy import Choice, Strategy
+from scheduler.strategy import Choice, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 __all__ = ["SURW"]
 
+# Of how many executions the counts are remembered: the one that had most of a kind stands for the next.
+_LAST = 16
 _NEVER = frozenset(("begin", "end", "join", "start", "resume"))
 
 
-class SURW(Strategy):
+class SURW(Sampler):
     """A random walk that is uniform over the interleavings of what is interesting."""
 
     name = "surw"
@@ -39,8 +41,10 @@ class SURW(Strategy):
     def __init__(self, seed: int = 0, kinds: Collection[str] | None = None) -> None:
         self._kinds = kinds
         self._random = random.Random(seed)
-        # By kind of operation: how many of them each thread has done in the execution that had most of them.
-        self._known: dict[str, Counter[int]] = {}
+        # Of the last executions, by whether private steps were left out: how many operations of each kind each thread
+        # has done.
+        self._last: dict[bool, deque[dict[str, Counter[int]]]] = {s: deque(maxlen=_LAST) for s in (False, True)}
+        self._done: dict[str, Counter[int]] = {}
         self._interesting: frozenset[str] = frozenset()
         self._left: Counter[int] = Counter()
         self._seen: set[int] = set()
@@ -48,7 +52,14 @@ class SURW(Strategy):
 
     def begin(self) -> bool:
         """See `Strategy`."""
-        kinds = sorted(self._known)
+        super().begin()
+        known: dict[str, Counter[int]] = {}
+        # If there is nothing to go by: what the other kind of execution had.
+        for done in self._last[self.skips_private] or self._last[not self.skips_private]:
+            for kind, counts in done.items():
+                if kind not in known or counts.total() > known[kind].total():
+                    known[kind] = counts
+        kinds = sorted(known)
         if self._kinds is not None:
             self._interesting = frozenset(self._kinds)
         elif kinds:
@@ -57,7 +68,8 @@ class SURW(Strategy):
             self._interesting = frozenset(self._random.sample(kinds, number))
         self._left = Counter()
         for kind in self._interesting:
-            self._left.update(self._known.get(kind, Counter()))
+            self._left.update(known.get(kind, {}))
+        self._done = {}
         self._seen = {0}
         self._intended = None
         return True
@@ -70,6 +82,8 @@ class SURW(Strategy):
             self._intended = self._draw(choices)
         free = [c for c in choices if c.id == self._intended or c.op not in self._interesting]
         chosen = free[int(self._random.random() * len(free))]
+        if chosen.op not in _NEVER:
+            self._done.setdefault(chosen.op, Counter())[chosen.id] += 1
         if chosen.op in self._interesting:
             if self._left[chosen.id] > 0:
                 self._left[chosen.id] -= 1
@@ -85,13 +99,7 @@ class SURW(Strategy):
 
     def end(self, trace: Sequence[tuple[int, str]], waiting: Sequence[Choice]) -> None:
         """See `Strategy`."""
-        found: dict[str, Counter[int]] = {}
-        for thread, op in trace:
-            if op not in _NEVER:
-                found.setdefault(op, Counter())[thread] += 1
-        for op, counts in found.items():
-            if op not in self._known or counts.total() > self._known[op].total():
-                self._known[op] = counts
+        self._last[self.skips_private].append(self._done)
 
     def coverage(self) -> str:
         """See `Strategy`."""

@@ -11,6 +11,7 @@ import pytest
 from bugs import OPERATIONS_ONLY
 from plain import explore
 
+import greenthreads.testing
 from greenthreads.testing._session import Session
 from scheduler.strategies import PCT, POS, SURW, DepthFirst, RandomWalk, by_name
 
@@ -233,6 +234,52 @@ def test_surw_finds_what_a_random_walk_never_does() -> None:
 def test_auto_finds_what_takes_either_kind_of_strategy() -> None:
     for program in (lost_between_locks, looked_at_twice, late_by(40), to_and_fro):
         assert finds(program, by_name("auto", 0), 4000) is not None
+
+
+class Flag:
+    """Something with an attribute."""
+
+    up = False
+
+
+def late_by_private_memory(rounds: int) -> Callable[[], None]:
+    """Fails if one thread does all its work, on a list of its own, before the other one does its only step."""
+
+    def program() -> None:
+        flag = Flag()
+        flag.up = False
+
+        def short() -> None:
+            flag.up = True
+
+        def long() -> None:
+            own: list[int] = []
+            for number in range(rounds):
+                own.append(number)
+                own.pop()
+            assert flag.up
+
+        together(short, long)
+
+    return program
+
+
+def test_a_random_walk_gets_past_memory_that_only_one_thread_touches() -> None:
+    def finds_at_memory(strategy: RandomWalk, executions: int) -> bool:
+        program = late_by_private_memory(20)
+        found = greenthreads.testing.explore(
+            program, strategy=strategy, max_executions=executions, max_seconds=None, shrinking=False, races="off"
+        )
+        return found.failure is not None
+
+    # A coin at each of 40 accesses to the list: 2^-40 for each execution.
+    not_learning = RandomWalk(0)
+    not_learning.every_point_in = 1
+    assert not finds_at_memory(not_learning, 300)
+    # The first execution has shown that the list is private. What is left, with `short` at its two steps: main starts
+    # `long` and goes on to join, and that begins and looks at the flag: six coins at most. In seven of eight
+    # executions: (63/64)^(7/8 * 1000) < 10^-5.
+    assert finds_at_memory(RandomWalk(0), 1000)
 
 
 SAMPLERS = ("random", "pct", "pos", "surw", "auto")
