@@ -422,9 +422,12 @@ class ControlledScheduler(Scheduler):
             return self._root
         choices: list[Any] = [t for t in self.alive if t.is_ready and (t.blocked is None or not t.blocked())]
         if self.careful or not choices:
+            jumps = self.patience.jumps
             choices = self.patience.choices(choices)
             if not choices:
                 return self._stop()
+            if self.patience.jumps != jumps:
+                me = None  # It could not go on, or time would not have passed: to leave it is no preemption.
         if len(choices) == 1 and not self._every_step:
             chosen = choices[0]
         else:

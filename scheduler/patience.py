@@ -38,7 +38,7 @@ _LONGEST_SPIN = 3600.0
 class Patience:
     """Time, and fairness, of one scheduler; `begin` before each execution."""
 
-    __slots__ = ("_overdue", "_scheduler", "_spinning", "_spun_seconds", "early", "was_used")
+    __slots__ = ("_overdue", "_scheduler", "_spinning", "_spun_seconds", "early", "jumps", "was_used")
 
     def __init__(self, scheduler: ControlledScheduler, early: bool) -> None:
         self._scheduler = scheduler
@@ -51,6 +51,8 @@ class Patience:
         """Nobody spins, nothing is due."""
         self._spinning = False
         self._spun_seconds = 0.001
+        # How often time has passed.
+        self.jumps = 0
         # Waits that were due together and may end at any moment: who, and the timer. Stale if it is no longer that.
         self._overdue: list[tuple[ControlledTask, int | None]] = []
 
@@ -140,6 +142,7 @@ class Patience:
                 self._overdue.append((who, who.timer))
                 scheduler.careful = True
         scheduler.changes += 1
+        self.jumps += 1
         scheduler.strategy.time_passes()
         return True
 

@@ -463,7 +463,10 @@ def outcomes(
     to_visit: list[tuple[State, int | None, int]] = [(State(program, memory), None, 0)]
     while to_visit:
         state, last, preemptions = to_visit.pop()
+        now = state.now
         choices = state.choices(early)
+        if state.now != now:
+            last = None  # It could not go on, or time would not have passed.
         if not choices:
             found.add(_ending(state))
         could_go_on = bound is not None and (last, False) in choices and state.label(last or 0) != "yield"
@@ -492,14 +495,15 @@ def schedules(program: Program, early: bool = False, most: int = 20_000) -> Iter
     count = 0
     while to_visit:
         state, path, preemptions = to_visit.pop()
+        now = state.now
         choices = state.choices(early)
         if not choices:
             count += 1
             yield path, preemptions
         if count > most:
             raise TooManyStates
-        last = path[-1][0] if path else None
-        could_go_on = (last, False) in choices and state.label(last) != "yield"
+        last = path[-1][0] if path and state.now == now else None
+        could_go_on = (last, False) in choices and state.label(last or 0) != "yield"
         for n, ends_wait in choices:
             following = state.copy()
             decision = (n, ("timeout" if early else "expire") if ends_wait else state.label(n))
