@@ -44,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError("--interleave-mutate is for one process: leave out -n of pytest-xdist")
         if config.getoption("usepdb"):
             raise pytest.UsageError("--interleave-mutate makes tests fail on purpose: leave out --pdb")
+        if config.getoption("interleave_mutate_seconds") <= 0:
+            raise pytest.UsageError("--interleave-mutate-seconds must be above 0")
         from greenthreads import pytest_plugin
 
         config.pluginmanager.register(pytest_plugin.Mutating(config), pytest_plugin.Mutating.name)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from greenthreads.testing._mutants import Mutant, Mutants
 from greenthreads.testing.explore import explore, raise_failure
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Mutation", "Trial", "Verdict", "mutate"]
 
 _now = time.monotonic
+# The seconds that a test has whose turn comes when the time is up: it may still fail at once.
+_LEAST: Final = 0.001
 
 
 class Trial(NamedTuple):
@@ -96,7 +98,7 @@ class Mutation:
         executions = 0
         exhausted = True
         for index, test in enumerate(tests):
-            share = max(end - _now(), 0.0) / (len(tests) - index)
+            share = max(end - _now(), _LEAST) / (len(tests) - index)
             with self.mutants_of.applied(mutant):
                 trial = run(test, share, tests[index + 1] if index + 1 < len(tests) else None)
             executions += trial.executions
@@ -150,8 +152,10 @@ def mutate(*tests: Callable[[], object], seconds: float = 10.0, **options: Any) 
     `options` are those of `explore`, which decide on the modules as well: those below the project's root, with those
     of the tests. `seconds` is for one mutant, by all tests together. Blocks.
 
-    The tests must pass as they are: what one of them raises is raised.
+    The tests must pass as they are: what one of them raises is raised. ValueError if `seconds` is not above 0.
     """
+    if seconds <= 0:
+        raise ValueError(f"seconds must be above 0, not {seconds!r}")
     mutation = Mutation()
     by_name: dict[str, Callable[[], object]] = {}
     for test in tests:

@@ -382,7 +382,9 @@ def test_a_search_that_has_an_end(load: Load, tmp_path: Path) -> None:
 
     drawn = mutated(tmp_path, test_look, strategy="random", max_executions=20)
     assert str(drawn.verdicts[0]) == "SURVIVED 1 test, 20 executions, not exhausted"
-    assert mutated(tmp_path, test_look, strategy="random", seconds=0.0).verdicts[0].executions < 20
+    assert mutated(tmp_path, test_look, strategy="random", seconds=1e-6).verdicts[0].executions < 20
+    with pytest.raises(ValueError, match=r"^seconds must be above 0, not 0$"):
+        mutated(tmp_path, test_look, seconds=0)
 
 
 def test_without_memory_locks_are_mutated_all_the_same(load: Load, tmp_path: Path) -> None:
@@ -533,3 +535,5 @@ def test_where_there_is_nothing_to_do(run: Callable[..., pytest.RunResult]) -> N
     result.stderr.fnmatch_lines(["*--interleave-mutate is for one process: leave out -n of pytest-xdist"])
     result = run(TESTS, "--interleave-mutate", "--pdb")
     result.stderr.fnmatch_lines(["*--interleave-mutate makes tests fail on purpose: leave out --pdb"])
+    result = run(TESTS, "--interleave-mutate", "--interleave-mutate-seconds=0")
+    result.stderr.fnmatch_lines(["*--interleave-mutate-seconds must be above 0"])
