@@ -461,3 +461,54 @@ def locks_made_at_need(repaired: bool) -> None:
 
     together(work, work)
     assert copies == 2
+
+
+@pair("exception", memory=True)
+def stolen_from_under_the_owner(repaired: bool) -> None:
+    """The owner takes from one end, a thief from the other: they meet at the last task."""
+    tasks = deque(["a", "b"])
+    done: list[str] = []
+
+    def own() -> None:
+        while tasks:
+            if repaired:
+                try:
+                    done.append(tasks.pop())
+                except IndexError:
+                    return
+            else:
+                done.append(tasks.pop())
+
+    def steal() -> None:
+        try:
+            done.append(tasks.popleft())
+        except IndexError:
+            return
+
+    together(own, steal)
+    assert sorted(done) == ["a", "b"]
+
+
+@pair("assertion", memory=True)
+def readers_counted_in_a_dict(repaired: bool) -> None:
+    """Two readers come in at once and are counted as one, so a writer finds nobody when the first has left."""
+    state = {"readers": 0}
+    lock = guard(repaired)
+    disturbed = []
+    reading: list[int] = []
+
+    def read(me: int) -> None:
+        with lock:
+            state["readers"] += 1
+        reading.append(me)
+        reading.remove(me)
+        with lock:
+            state["readers"] -= 1
+
+    def write() -> None:
+        with lock:
+            if state["readers"] == 0:
+                disturbed.append(bool(reading))
+
+    together(lambda: read(1), lambda: read(2), write)
+    assert not any(disturbed)

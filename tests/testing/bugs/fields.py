@@ -500,3 +500,87 @@ def ready_before_the_result(repaired: bool) -> None:
 
     together(compute, poll)
     assert seen in ([], [42])
+
+
+@pair("assertion", memory=True)
+def counted_by_three(repaired: bool) -> None:
+    """Three visitors, two of whom are counted as one."""
+    door: Any = Record(visitors=0)
+    lock = guard(repaired)
+
+    def enter() -> None:
+        with lock:
+            door.visitors += 1
+
+    together(enter, enter, enter)
+    assert door.visitors == 3
+
+
+@pair("assertion", memory=True)
+def compared_and_then_written(repaired: bool) -> None:
+    """Nothing is locked while it is computed; that the version is the old one is looked at, and then written."""
+    document: Any = Record(version=0, text="")
+    lock = guard(repaired)
+
+    def commit(version: int, text: str) -> bool:
+        with lock:
+            if document.version != version:
+                return False
+            document.version = version + 1
+            document.text = text
+            return True
+
+    def edit(word: str) -> None:
+        while True:
+            with lock:
+                version, text = document.version, document.text
+            if commit(version, text + word):
+                return
+
+    together(lambda: edit("a"), lambda: edit("b"))
+    assert sorted(document.text) == ["a", "b"]
+
+
+@pair("assertion", memory=True)
+def mutual_exclusion_by_turns(repaired: bool) -> None:
+    """Peterson's algorithm on plain fields, with its two first statements exchanged."""
+    state: Any = Record(wants=[False, False], turn=0, inside=0)
+    crowded = []
+
+    def enter(me: int) -> None:
+        if repaired:
+            state.wants[me] = True
+            state.turn = 1 - me
+        else:
+            state.turn = 1 - me
+            state.wants[me] = True
+        while state.wants[1 - me] and state.turn == 1 - me:
+            pass
+        state.inside += 1
+        crowded.append(state.inside > 1)
+        state.inside -= 1
+        state.wants[me] = False
+
+    together(lambda: enter(0), lambda: enter(1))
+    assert not any(crowded)
+
+
+@pair("assertion", memory=True)
+def tokens_refilled_while_taken(repaired: bool) -> None:
+    """A bucket of tokens: what one takes is lost in what the other fills in."""
+    bucket: Any = Record(tokens=1)
+    lock = guard(repaired)
+    taken = []
+
+    def take() -> None:
+        with lock:
+            if bucket.tokens > 0:
+                bucket.tokens -= 1
+                taken.append(1)
+
+    def refill() -> None:
+        with lock:
+            bucket.tokens = min(bucket.tokens + 1, 2)
+
+    together(take, take, refill)
+    assert bucket.tokens + len(taken) == 2
