@@ -199,6 +199,27 @@ def _names_of_psycopg() -> dict[str, Any]:
     return {"wait": waiting.wait_poll} if hasattr(waiting, "wait_poll") else {}
 
 
+def _names_of_semaphores() -> dict[str, Any]:
+    """`multiprocessing.synchronize`. Locks, semaphores, conditions and events all stand on this class."""
+    from greenthreads import _processes
+
+    return {
+        "SemLock._make_methods": _processes.make_methods,
+        "SemLock.__enter__": _processes.enter,
+        "SemLock.__exit__": _processes.leave,
+    }
+
+
+def _names_of_connections() -> dict[str, Any]:
+    """`multiprocessing.connection`."""
+    from greenthreads import _processes
+
+    connection = getattr(sys.modules["multiprocessing.connection"], "Connection", None)
+    if connection is None or os.name == "nt":
+        return {}
+    return _processes.with_our_calls(connection)
+
+
 def _names_of_builtins() -> dict[str, Any]:
     """`builtins`, where it is asked for."""
     from greenthreads import files
@@ -222,6 +243,8 @@ TABLE: dict[str, Callable[[], dict[str, Any]]] = {
     "os": _names_of_os,
     "subprocess": _names_of_subprocess,
     "signal": _names_of_signal,
+    "multiprocessing.connection": _names_of_connections,
+    "multiprocessing.synchronize": _names_of_semaphores,
     "psycopg.waiting": _names_of_psycopg,
 }
 
