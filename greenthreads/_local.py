@@ -79,7 +79,7 @@ class local(dict):  # type: ignore[type-arg]
     def __getattribute__(self, name: str) -> Any:
         try:
             return self[current().task][name]
-        except (KeyError, AttributeError):
+        except (KeyError, AttributeError, RuntimeError):
             return _from_elsewhere(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -88,7 +88,7 @@ class local(dict):  # type: ignore[type-arg]
             return
         try:
             namespace = _namespace_of(self, current().task)
-        except (KeyError, AttributeError):
+        except (KeyError, AttributeError, RuntimeError):
             namespace = _namespace(self)
         namespace[name] = value
 

@@ -60,7 +60,7 @@ class Lock:
                 return False
         try:
             me: Task = current().task
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             me = current_task()
         if self._bar.acquire(False):
             self._owner = me
@@ -74,7 +74,7 @@ class Lock:
             control.active.step("acquire", self, self._bar.locked)
         try:
             me: Task = current().task
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             me = current_task()
         if self._bar.acquire(False):
             self._owner = me

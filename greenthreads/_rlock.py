@@ -78,7 +78,7 @@ class RLock:
             deadline = None
         try:
             me: Task = current().task
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             me = current_task()
         if control.active is not None:
             if self._owner is me:
@@ -104,7 +104,7 @@ class RLock:
     def __enter__(self) -> bool:
         try:
             me: Task = current().task
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             me = current_task()
         if control.active is not None:
             if self._owner is me:
@@ -149,7 +149,7 @@ class RLock:
             control.active.step("release_one" if self._count > 1 else "release", self)
         try:
             me = current().task
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             me = current_task()
         if self._owner is not me and not self._is_mine(me):
             raise RuntimeError("cannot release un-acquired lock")
@@ -163,7 +163,7 @@ class RLock:
             control.active.step("release_one" if self._count > 1 else "release", self)
         try:
             me = current().task
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             me = current_task()
         if self._owner is not me and not self._is_mine(me):
             raise RuntimeError("cannot release un-acquired lock")

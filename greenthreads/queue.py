@@ -220,7 +220,7 @@ class Queue(Generic[T]):
             deadline = self._check(block, timeout)
         try:
             me: Task = current().task
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             me = current_task()
         getters = self._getters
         getters[me] = None

@@ -285,6 +285,12 @@ def current_task() -> Task:
         return cast("Task", current().task)
     except AttributeError:
         pass
+    except RuntimeError:
+        # The interpreter ends, and greenlet knows of no current one any more. What still runs, finalizers for the most
+        # part, runs on this kernel thread, and nobody else does.
+        if here.task is None:
+            here.task = make_record()
+        return here.task
     if here.scheduler is not None:
         raise SchedulerError(
             "this greenlet is not a user thread: inside run_scheduler, only threads may use threading operations"

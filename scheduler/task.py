@@ -187,7 +187,7 @@ class Task:
         me: Task
         try:
             me = current().task
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             me = _current_task()
         joiners[me] = None
         # `finish` sets done before it looks at the joiners; we stood among them before we look at done.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 import queue
+import subprocess
 import sys
 import threading
 import time
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -282,3 +284,16 @@ def test_logging_works_across_the_block(caplog: Any) -> None:
     logger.warning("after")
     assert [record.getMessage() for record in caplog.records] == ["from 0", "from 1", "from 2", "after"]
     assert [record.threadName for record in caplog.records][-1] == "MainThread"
+
+
+def test_primitives_serve_to_the_very_end_of_the_interpreter(tmp_path: Path) -> None:
+    # A handler takes logging's lock when it goes, and this one goes last of all.
+    (tmp_path / "program.py").write_text(
+        "import logging, sys\n"
+        "handler = logging.StreamHandler(sys.stdout)\n"
+        "logging.getLogger('a').addHandler(handler)\n"
+        "logging.getLogger('a').warning('hello')\n"
+    )
+    command = [sys.executable, "-m", "greenthreads", "program.py"]
+    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert (done.stdout, done.stderr, done.returncode) == ("hello\n", "", 0)
