@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Mutation", "Trial", "Verdict", "mutate"]
 
 _now = time.monotonic
+# How many places are named that no test came by.
+_SHOWN: Final = 8
 # The seconds that a test has whose turn comes when the time is up: it may still fail at once.
 _LEAST: Final = 0.001
 
@@ -118,11 +120,12 @@ class Mutation:
 
     @property
     def unreached(self) -> list[str]:
-        """Places that no test came by, so that nobody knows whether a lock is there."""
+        """Places that no test came by, so that nobody knows whether a lock is there; in files where others are."""
         known = self.mutants_of
+        files = {site.filename for site in known.reached}
         return [
             f"{_short(site.filename)}:{site.line} {site.text}"
-            for filename in sorted(known.sites)
+            for filename in sorted(files)
             for site, _changes in known.sites[filename]
             if site not in known.reached and site not in known.others
         ]
@@ -137,7 +140,9 @@ class Mutation:
         else:
             lines.append("no lock of the code under test was reached: there is nothing to mutate")
         if self.unreached:
-            lines.append(f"never reached, whatever they are: {', '.join(self.unreached)}")
+            more = len(self.unreached) - _SHOWN
+            shown = ", ".join(self.unreached[:_SHOWN]) + (f", and {more} more" if more > 0 else "")
+            lines.append(f"never reached, whatever they are: {shown}")
         return "\n".join(lines)
 
 

@@ -101,6 +101,19 @@ def test_a_lock_that_is_missed(load: Load, tmp_path: Path) -> None:
     assert unreached == "never reached, whatever they are: mutated_0.py:15 self.lock"
 
 
+def test_places_that_no_test_comes_by_are_named_up_to_a_number(load: Load, tmp_path: Path) -> None:
+    methods = "".join(f"\n        def unused_{n}(self):\n            with self.lock: pass\n" for n in range(10))
+    program = load(COUNTER + methods)
+    load("import threading\nlock = threading.Lock()\ndef elsewhere():\n    with lock: pass\n")
+
+    def test_look() -> None:
+        program.Counter().look()
+
+    mutation = mutated(tmp_path, test_look)
+    assert [place.partition(" ")[2] for place in mutation.unreached] == ["self.lock"] * 11
+    assert str(mutation).endswith(", mutated_0.py:39 self.lock, and 3 more")
+
+
 def test_a_lock_that_nobody_misses_and_the_narrower_ones(load: Load, tmp_path: Path) -> None:
     program = load(COUNTER)
 
