@@ -582,10 +582,18 @@ class ControlledScheduler(Scheduler):
         """Raise in a thread that is being unwound and would wait; one that goes on and on stays behind."""
         me.refusals += _MOST_STEPS
         if me.refusals > _MOST_STEPS * _MOST_REFUSALS:
-            self.abandoned += 1
-            fork.vanished.append(current())
-            self._root.continuation.switch()
+            self.abandon(me)
         raise TaskExit
+
+    def abandon(self, me: ControlledTask) -> None:
+        """Leave the calling thread behind, with its stack, and end the execution without it. Does not return."""
+        self.abandoned += 1
+        fork.vanished.append(current())
+        if me in self.alive:
+            self.alive.remove(me)
+        self.tasks.pop(me, None)
+        me.done = self.stopping = True
+        self._root.continuation.switch()
 
     def _unwind_all(self) -> None:
         """End every thread that is left, so that its `finally` blocks run."""

@@ -4,6 +4,9 @@ A loop over plain variables (`while not flag: pass`) has no choice point, so und
 thread can set the flag. Nobody inside can notice. A kernel thread looks on, and when no step was taken for some seconds
 of real time, raises `NoStep` asynchronously in the thread that runs.
 
+A thread that swallows it is told again, sooner, and at last left behind with its stack: from the constructor of the
+exception, which runs in that thread, there is a way out of any loop.
+
 Not while a debugger has stopped the program: no steps are taken then, either. A blocking call into C that is not under
 control (a socket of a C library's own) can't be ended from here: `NoStep` is raised when it returns.
 """
@@ -17,6 +20,8 @@ from typing import TYPE_CHECKING
 
 from greenthreads import patch
 from greenthreads._thread import _standard_start
+from scheduler.continuation import current
+from scheduler.controlled_task import ControlledTask
 from scheduler.deadlock import is_ours
 
 if TYPE_CHECKING:
@@ -29,12 +34,23 @@ __all__ = ["NoStep", "Watchdog"]
 _DEBUGGERS = ("bdb", "debugpy", "pdb", "pydevd", "_pydevd_bundle")
 
 
+# How often a thread is told, in one execution, before it is left behind.
+_MOST_TIMES = 5
+
+
 class NoStep(BaseException):
     """Raised in a thread that takes no step. Not an Exception, so that ordinary handlers let it pass."""
+
+    def __init__(self) -> None:
+        task = getattr(current(), "task", None)
+        if Watchdog.active is not None and isinstance(task, ControlledTask):
+            Watchdog.active.has_raised(self, task)
 
 
 class Watchdog:
     """Watches the executions of one session, from `start` to `stop`. `seconds` without a step are too many."""
+
+    active: Watchdog | None = None
 
     def __init__(self, scheduler: ControlledScheduler, seconds: float) -> None:
         self._scheduler = scheduler
@@ -44,14 +60,16 @@ class Watchdog:
         self._stopped = patch._allocate_lock()
         # Set by the session around each execution: between them nobody takes steps.
         self.armed = False
-        # Where the thread stood that was interrupted last.
+        # Where the thread stood that was interrupted last; and how often one was, in this execution.
         self.place = ""
+        self._times = 0
 
     def start(self) -> int:
         """Begin to watch the calling kernel thread; returns the ident of the watchdog's own."""
         self._ident = patch._get_ident()
         self._stop.acquire()
         self._stopped.acquire()
+        Watchdog.active = self
         return _standard_start(self._watch, ())
 
     def text(self) -> str:
@@ -65,15 +83,25 @@ class Watchdog:
         """Stop watching. Waits for the watchdog to have gone."""
         self._stop.release()
         self._stopped.acquire()
+        Watchdog.active = None
+
+    def has_raised(self, exc: NoStep, task: ControlledTask) -> None:
+        """`exc` is about to be raised in `task`, the calling thread. Whatever that makes of it, the execution fails."""
+        self._times += 1
+        task.scheduler.fail("exception", exc, task)
+        if self._times > _MOST_TIMES:
+            task.scheduler.abandon(task)
 
     def _watch(self) -> None:
         try:
             last = None
-            while not self._stop.acquire(True, self._seconds):
+            while not self._stop.acquire(True, self._seconds / (10 if self._times else 1)):
                 # A trace is a list of its own for each execution, and grows by each step.
                 trace = self._scheduler.trace
                 now = (trace, len(trace))
                 stands = last is not None and last[0] is trace and last[1] == now[1]
+                if last is None or last[0] is not trace:
+                    self._times = 0
                 if self.armed and stands and not self._scheduler.outside.waiting:
                     self._interrupt()
                 last = now

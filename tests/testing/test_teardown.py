@@ -167,6 +167,34 @@ def test_a_loop_without_a_step_is_a_livelock_at_its_line() -> None:
     assert explore(lambda: main(True), strategy="dfs").exhausted
 
 
+@pytest.mark.parametrize("goes_on", ["with steps", "without"])
+def test_a_loop_that_swallows_what_is_to_end_it_is_left_behind(goes_on: str) -> None:
+    def main() -> None:
+        def forever(flag: list[int]) -> None:
+            while not flag:
+                pass
+
+        def spin() -> None:
+            while True:
+                try:
+                    forever([])
+                except BaseException:
+                    if goes_on == "with steps":
+                        threading.Lock().locked()
+
+        start(spin)[0].join()
+
+    before = len(fork.vanished)
+    found = explore(main, strategy="round_robin", stuck_after=0.1)
+    left = len(fork.vanished) - before
+    del fork.vanished[before:]
+    assert found.failure is not None
+    assert found.failure.kind == "livelock"
+    assert "no step for 0.1 seconds of real time" in str(found.failure.exception)
+    # One that takes steps may be told just where it does, and then it ends.
+    assert left > 0 or goes_on == "with steps"
+
+
 def test_without_a_watchdog_a_long_computation_is_just_long() -> None:
     def main() -> None:
         end = gc.get_count()
