@@ -81,7 +81,7 @@ class RLock:
         except (AttributeError, RuntimeError):
             me = current_task()
         if control.active is not None:
-            if self._owner is me:
+            if self._is_mine(me):
                 control.active.step("acquire_again", self)
             elif not control.active.step(
                 "acquire", self, self._bar.locked, deadline if blocking and timeout != 0 else control.AT_ONCE
@@ -107,7 +107,7 @@ class RLock:
         except (AttributeError, RuntimeError):
             me = current_task()
         if control.active is not None:
-            if self._owner is me:
+            if self._is_mine(me):
                 control.active.step("acquire_again", self)
             else:
                 control.active.step("acquire", self, self._bar.locked)

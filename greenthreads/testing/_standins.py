@@ -21,6 +21,7 @@ A place that has changed meanwhile is left as it is: the program has put somethi
 from __future__ import annotations
 
 import gc
+import re
 import sys
 import types
 from _queue import SimpleQueue as _CSimpleQueue
@@ -68,6 +69,7 @@ _LEAVES = frozenset(
 )  # fmt: skip
 
 _SAME: Any = object()
+_HELD = re.compile(r"owner=(\d+) count=(\d+)")
 _HEAP_TYPE = 1 << 9
 
 
@@ -291,10 +293,16 @@ class StandIns:
         return new
 
     def _stand_in_for_rlock(self, old: Any) -> Any:
-        if not old.acquire(False):
-            return _SAME
-        old.release()
-        return RLock()
+        new = RLock()
+        # Nothing else tells from outside how often it is held.
+        found = _HELD.search(repr(old))
+        if found is not None and int(found[2]):
+            new._bar.acquire()
+            new._count = int(found[2])
+            if int(found[1]) == self._host.ident:
+                new._owner = self._host
+            # Else it is held by a thread that is not under control: for a Lock, see above.
+        return new
 
     def _stand_in_for_queue(self, old: Any) -> Any:
         new: SimpleQueue[Any] = SimpleQueue()

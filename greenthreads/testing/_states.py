@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import queue as _standard_queue
 import threading as _standard
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections import OrderedDict, deque
 from concurrent.futures import thread as _standard_executor
 from functools import partial
@@ -27,6 +27,8 @@ from greenthreads.rwlock import RWLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from scheduler.task import Task
 
 __all__ = ["Executor", "is_ours", "is_primitive", "parts_of", "state_of"]
 
@@ -61,8 +63,10 @@ def state_of(obj: Any) -> Callable[[], object]:
     if isinstance(obj, Lock):
         return partial(_reset_lock, obj, obj._bar.locked())
     if isinstance(obj, RLock):
-        # One that somebody holds now is out of our hands.
-        return _nothing if obj._bar.locked() else partial(_reset_rlock, obj)
+        owner, count = obj._owner, obj._count
+        if owner is not None and owner.ident != get_ident():
+            return _nothing  # A thread holds it that is not under control, and may release it.
+        return partial(_reset_rlock, obj, owner, count)
     if isinstance(obj, queue.Queue):
         return partial(_reset_queue, obj, _attributes(obj, leave=("_tally", "_count_put")), obj.unfinished_tasks)
     if isinstance(obj, Barrier):
@@ -82,9 +86,12 @@ def _reset_lock(lock: Lock, held: bool) -> None:
     lock._owner = None
 
 
-def _reset_rlock(lock: RLock) -> None:
-    if lock._waiters or lock._bar.locked():
+def _reset_rlock(lock: RLock, owner: Task | None, count: int) -> None:
+    if lock._waiters or lock._bar.locked() is not bool(count):
         lock._at_fork_reinit()
+        if count:
+            lock._bar.acquire()
+    lock._owner, lock._count = owner, count
 
 
 def _reset_queue(obj: queue.Queue[Any], attributes: dict[str, Any], unfinished: int) -> None:

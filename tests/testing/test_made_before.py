@@ -241,6 +241,68 @@ def test_a_lock_that_is_shut_is_shut_there_too() -> None:
     assert gate.locked()
 
 
+@pytest.mark.parametrize("make", [RLock, greenthreads.RLock])
+def test_an_rlock_that_the_test_holds_is_held_there_too(make: Callable[[], Any]) -> None:
+    lock = make()
+
+    def taken_by_another() -> bool:
+        taken: list[bool] = []
+        thread = T(target=lambda: taken.append(lock.acquire(blocking=False)))
+        thread.start()
+        thread.join()
+        return taken[0]
+
+    def main() -> None:
+        with lock:
+            assert not taken_by_another()
+        lock.release()
+        assert not taken_by_another()
+        lock.release()
+        assert taken_by_another()
+        with pytest.raises(RuntimeError):
+            lock.release()
+
+    with lock, lock:
+        assert explore(main, max_executions=20).failure is None
+        assert not _is_free(lock)
+    assert _is_free(lock)
+
+
+@pytest.mark.parametrize("make", [RLock, greenthreads.RLock])
+def test_an_rlock_that_another_kernel_thread_holds_is_nobodys_there(make: Callable[[], Any]) -> None:
+    lock = make()
+    held, leave = Event(), Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            leave.wait()
+
+    holder = T(target=hold)
+    holder.start()
+    held.wait()
+    found = explore(lambda: lock.acquire(), max_executions=5).failure  # noqa: PLW0108 (a stand-in by then)
+    leave.set()
+    holder.join()
+    assert found is not None
+    assert found.kind == "deadlock"
+    assert _is_free(lock)
+
+
+def _is_free(lock: Any) -> bool:
+    found: list[bool] = []
+
+    def look() -> None:
+        found.append(lock.acquire(blocking=False))
+        if found[0]:
+            lock.release()
+
+    thread = T(target=look)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
 def test_an_executor_that_has_kernel_threads_already() -> None:
     with ThreadPoolExecutor(1) as pool:
         ident = pool.submit(threading.get_ident).result()
