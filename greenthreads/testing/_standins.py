@@ -38,6 +38,7 @@ from greenthreads._lock import Lock
 from greenthreads._rlock import RLock
 from greenthreads._semaphore import Semaphore
 from greenthreads.queue import SimpleQueue
+from greenthreads.testing._locals import Locals
 from greenthreads.testing._states import Executor, is_ours, is_primitive, parts_of, state_of
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class StandIns:
 
     def __init__(self, host: KernelTask) -> None:
         self._host = host
+        self._locals = Locals(host)
         # What takes the place of what, by its identity; the old one is kept beside.
         self._new_for: dict[int, tuple[Any, Any]] = {}
         self._undo: list[Callable[[], object]] = []
@@ -93,6 +95,7 @@ class StandIns:
     def install(self, fn: object, names: dict[int, tuple[Any, Any]]) -> None:
         """Replace what `fn` and the modules under test refer to; and what is in `names`: by its id, it and the new."""
         self._new_for.update(names)
+        self._locals.install(under_test)
         roots: list[Any] = [fn]
         roots += [
             module for name, module in list(sys.modules.items()) if type(module) is types.ModuleType and _is_root(name)
@@ -113,12 +116,14 @@ class StandIns:
         """Give everything the state that it had at first."""
         for reset in self._resets:
             reset()
+        self._locals.reset()
 
     def restore(self) -> None:
         """Put everything back."""
         self.reset()
         while self._undo:
             self._undo.pop()()
+        self._locals.restore()
         self._resets.clear()
         self._new_for.clear()
 
