@@ -10,6 +10,7 @@ A function that a user thread sets by `sys.settrace` alone, while nothing was se
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scheduler import fork, observers
@@ -17,7 +18,7 @@ from scheduler.kernel import current_task
 from scheduler.task import UserTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from scheduler.continuation import Continuation
     from scheduler.task import Task
@@ -36,6 +37,8 @@ _trace_hook: Any = None
 _profile_hook: Any = None
 # Whether either is set.
 wanted = False
+# A tool's profile function, in place of what any user thread may have: see `profiling`.
+_over: Any = None
 
 
 class _Functions(NamedTuple):
@@ -61,11 +64,14 @@ class _Swapper(observers.Observer):
         functions = self._functions.pop(getattr(target, "task", None), _NONE)  # type: ignore[arg-type]
         if sys.gettrace() is not functions.trace:
             sys.settrace(functions.trace)
-        if sys.getprofile() is not functions.profile:
-            sys.setprofile(functions.profile)
+        profile = functions.profile if _over is None else _over
+        if sys.getprofile() is not profile:
+            sys.setprofile(profile)
 
     def _keep(self, task: Task | None) -> None:
         trace, profile = sys.gettrace(), sys.getprofile()
+        if profile is _over:
+            profile = None
         if task is not None and (trace is not None or profile is not None):
             self._functions[task] = _Functions(trace, profile)
 
@@ -74,7 +80,7 @@ class _Swapper(observers.Observer):
         self._functions.pop(task, None)
         if isinstance(task, UserTask):
             sys.settrace(None)
-            sys.setprofile(None)
+            sys.setprofile(_over)
 
     def give_all(self, **change: Any) -> None:
         """Change a function of every user thread that does not run."""
@@ -104,8 +110,22 @@ def begin() -> None:
     """Set the functions for the calling thread, which is about to run its first line."""
     if _trace_hook is not None:
         sys.settrace(_trace_hook)
-    if _profile_hook is not None:
+    if _profile_hook is not None and _over is None:
         sys.setprofile(_profile_hook)
+
+
+@contextmanager
+def profiling(func: Any) -> Iterator[None]:
+    """For a `with` block: `func` is the profile function of the calling kernel thread, whichever user thread runs."""
+    global _over
+    before = sys.getprofile()
+    _over = func
+    sys.setprofile(func)
+    try:
+        yield
+    finally:
+        _over = None
+        sys.setprofile(before)
 
 
 def settrace(func: Any) -> None:

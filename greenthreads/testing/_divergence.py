@@ -21,6 +21,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from greenthreads.trace import profiling
 from scheduler.deadlock import is_ours
 from scheduler.errors import ReplayDivergence
 from scheduler.strategies.replay import Lenient
@@ -96,12 +97,10 @@ class _Run:
         # The code that stood on the stacks, for what it may iterate over.
         self.code: dict[CodeType, None] = {}
         observer, session.observer = session.observer, self._note
-        before = sys.getprofile()
-        sys.setprofile(self._profile)
         try:
-            outcome = session.run(Lenient([(number, op == "timeout") for number, op in decisions]))
+            with profiling(self._profile):
+                outcome = session.run(Lenient([(number, op == "timeout") for number, op in decisions]))
         finally:
-            sys.setprofile(before)
             session.observer = observer
         self.signature = None if outcome is None else outcome.signature
 

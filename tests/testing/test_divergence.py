@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from plain import explore, replay
 
+import greenthreads
 from greenthreads import _thread, patch
 from greenthreads.testing import ReplayDivergence
+from scheduler import observers
 
 
 def depending_on(decide: Callable[[], object]) -> Callable[[], None]:
@@ -68,6 +70,21 @@ def test_the_cause_is_named_and_so_is_the_place(cause: str) -> None:
     assert f"probably {guess}" in text
     assert f"at step {caught.value.step} thread" in text
     assert "test_divergence.py:" in caught.value.where
+
+
+def test_also_after_somebody_has_set_a_profile_function_for_all_threads() -> None:
+    # From then on each thread has its own, and whatever is set meanwhile is taken away at the next switch.
+    greenthreads.setprofile(lambda *_args: None)
+    greenthreads.setprofile(None)
+    decide, guess = CAUSES["urandom"]
+    try:
+        with pytest.raises(ReplayDivergence) as caught:
+            explore(depending_on(decide), strategy="dfs", max_executions=None, max_seconds=30)
+    finally:
+        observers.unsubscribe(greenthreads.trace._swapper)
+        greenthreads.trace._swapping = False
+    assert f"probably {guess}" in str(caught.value)
+    assert sys.getprofile() is None
 
 
 def test_a_failure_that_happens_only_the_first_time_is_none() -> None:
