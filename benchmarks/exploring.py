@@ -60,6 +60,11 @@ def five_under_a_lock(counter: Counter) -> None:
             counter.value += 1
 
 
+def add_one(counter: Counter) -> None:
+    """The same increment where only memory is shared: an attribute is read, and written."""
+    counter.value += 1
+
+
 class Table:
     """Three forks."""
 
@@ -81,8 +86,10 @@ def dine_in_order(table: Table, seat: int) -> None:
         pass
 
 
-def program(make: Callable[[], Any], bodies: list[Callable[[Any], None]]) -> Callable[[], None]:
-    """A test function that starts a thread for each of `bodies`, and joins them."""
+def program(
+    make: Callable[[], Any], bodies: list[Callable[[Any], None]], check: Callable[[Any], bool] = bool
+) -> Callable[[], None]:
+    """A test function that starts a thread for each of `bodies`, joins them, and asserts a `check`."""
 
     def test() -> None:
         shared = make()
@@ -91,11 +98,13 @@ def program(make: Callable[[], Any], bodies: list[Callable[[Any], None]]) -> Cal
             thread.start()
         for thread in threads:
             thread.join()
+        assert check(shared)
 
     return test
 
 
 INCREMENTS: tuple[Callable[[], Any], list[Any]] = (Counter, [increment] * 2)
+UPDATES: tuple[Callable[[], Any], list[Any]] = (Counter, [add_one] * 2)
 LOCKED: tuple[Callable[[], Any], list[Any]] = (Counter, [five_under_a_lock] * 3)
 DINNER: tuple[Callable[[], Any], list[Any]] = (Table, [lambda t, s=s: dine(t, s) for s in range(3)])
 ORDERLY: tuple[Callable[[], Any], list[Any]] = (Table, [lambda t, s=s: dine_in_order(t, s) for s in range(3)])
@@ -129,21 +138,37 @@ def at_operations_only() -> dict[str, Any]:
     return {name: False for name in ("memory",) if name in inspect.signature(explore).parameters}
 
 
-def ours(strategy: str) -> Callable[[Any, int], Measured]:
+def ours(strategy: str, memory: bool = False) -> Callable[[Any, int], Measured]:
     """`greenthreads.testing.explore`."""
 
     def measure(what: Any, executions: int) -> Measured:
         from greenthreads.testing import explore
 
         test = program(*what)
+        options = {} if memory else at_operations_only()
         with timing() as seconds:
-            found = explore(
-                test, strategy=strategy, max_executions=executions, max_seconds=None, **at_operations_only()
-            )
+            found = explore(test, strategy=strategy, max_executions=executions, max_seconds=None, **options)
         assert found.failure is None
         return Measured(found.executions, *seconds)
 
     return measure
+
+
+def ours_over_and_over(what: Any, executions: int) -> Measured:
+    """DPOR, which has seen everything after a few executions: inside of one session, again and again."""
+    from greenthreads.testing._memory import Memory, root_of
+    from greenthreads.testing._session import Session
+    from scheduler.strategies import by_name
+
+    test = program(*what)
+    done = 0
+    with timing() as seconds, Session(test, memory=Memory((), root_of(test))) as session:
+        while done < executions:
+            strategy = by_name("dpor", 0, None, True)
+            while strategy.begin():
+                assert session.run(strategy) is None
+                done += 1
+    return Measured(done, *seconds)
 
 
 def interleave_test(strategy: str, granularity: str) -> Callable[[Any, int], Measured]:
@@ -190,11 +215,20 @@ def frontrun(strategy: str) -> Callable[[Any, int], Measured]:
     return measure
 
 
+Contestants = list[tuple[str, "Callable[[Any, int], Measured]", str, int]]
+
 # Name, what measures it, whose it is, and how many executions a round has for how many of ours.
-CONTESTANTS: list[tuple[str, Callable[[Any, int], Measured], str, int]] = [
+AT_OPERATIONS: Contestants = [
     ("greenthreads dfs", ours("dfs"), "greenthreads", 1),
     ("greenthreads random", ours("random"), "greenthreads", 1),
     ("greenthreads auto", ours("auto"), "greenthreads", 1),
+]
+AT_MEMORY: Contestants = [
+    ("greenthreads dfs", ours("dfs", memory=True), "greenthreads", 1),
+    ("greenthreads random", ours("random", memory=True), "greenthreads", 1),
+    ("greenthreads dpor, over and over", ours_over_and_over, "greenthreads", 1),
+]
+PEERS: Contestants = [
     ("frontrun random", frontrun("random"), "frontrun", 25),
     ("frontrun dpor", frontrun("dpor"), "frontrun", 25),
     ("interleave-test random", interleave_test("random", "opcode"), "interleave_test", 25),
@@ -204,20 +238,62 @@ CONTESTANTS: list[tuple[str, Callable[[Any, int], Measured], str, int]] = [
 ]
 
 
-def speed(title: str, what: Any, executions: int, rounds: int) -> None:
+def speed(title: str, what: Any, executions: int, rounds: int, we: Contestants) -> None:
     """Print executions per second of everybody who is here, and how many times faster we are."""
-    there = [each for each in CONTESTANTS if find_spec(each[2]) is not None]
+    there = [each for each in [*we, *PEERS] if find_spec(each[2]) is not None]
     results: dict[str, list[Measured]] = {name: [] for name, *_ in there}
     for _ in range(rounds):
         for name, measure, _module, fewer in there:
             results[name].append(measure(what, max(1, executions // fewer)))
     print(f"\n{title}: executions per second")
-    print(f"{'':31} {'of CPU':>9} {'of wall':>9} {'executions':>11} {'ours / it':>10}")
+    print(f"{'':32} {'of CPU':>9} {'of wall':>9} {'executions':>11} {'ours / it':>10}")
     best = max(median(m.executions / m.cpu for m in results[name]) for name in results if name.startswith("green"))
     for name, measured in results.items():
         cpu = median(m.executions / m.cpu for m in measured)
         wall = median(m.executions / m.wall for m in measured)
-        print(f"{name:31} {cpu:9,.0f} {wall:9,.0f} {measured[0].executions:11,} {best / cpu:10.1f}")
+        print(f"{name:32} {cpu:9,.0f} {wall:9,.0f} {measured[0].executions:11,} {best / cpu:10.1f}")
+
+
+def lost_update(rounds: int) -> None:
+    """Print how long it takes us to find a lost update of an attribute, and to see all that its program can do."""
+    from greenthreads.testing import explore
+    from greenthreads.testing._memory import Memory, root_of
+    from greenthreads.testing._session import Session
+    from scheduler.strategies import by_name
+
+    print("\nLost update of an attribute, two threads: milliseconds of CPU")
+    test = program(*UPDATES, lambda counter: counter.value == 2)
+    times: dict[str, list[float]] = {}
+    counts: dict[str, int] = {}
+    for strategy in ("auto", "dpor"):
+        explore(program(*UPDATES), strategy=strategy)  # What is imported and compiled once.
+        for _ in range(rounds):
+            with timing() as whole, Session(test, memory=Memory((), root_of(test))) as session, timing() as inside:
+                session.looks_for_races = True
+                plan = by_name(strategy, 0, None, True)
+                executions, failed = 0, None
+                while failed is None:
+                    plan.begin()
+                    executions += 1
+                    failed = session.run(plan)
+            assert failed.kind == "assertion"
+            name = f"found by the executions of {strategy}"
+            times.setdefault(name, []).append(inside[0])
+            times.setdefault("  with entering and leaving a session", []).append(whole[0])
+            counts[name] = executions
+    for _ in range(rounds):
+        with timing() as whole:
+            found = explore(test)
+        assert found.failure is not None
+        times.setdefault("found, repeated, shrunk and explained", []).append(whole[0])
+        with timing() as whole:
+            found = explore(program(*UPDATES), strategy="dpor")
+        assert found.exhausted
+        times.setdefault("all that can happen (dpor)", []).append(whole[0])
+        counts["all that can happen (dpor)"] = found.executions
+    for name, measured in times.items():
+        count = f"   {counts[name]} executions" if name in counts else ""
+        print(f"{name:45} {median(measured) * 1e3:9.2f}{count}")
 
 
 def dinner(rounds: int) -> None:
@@ -310,8 +386,10 @@ def main() -> None:
     if options.memory:
         memory(options.memory)
         return
-    speed("2 threads x 1 increment", INCREMENTS, options.executions, options.rounds)
-    speed("3 threads x 5 increments under a lock", LOCKED, options.executions, options.rounds)
+    speed("2 threads x 1 increment", INCREMENTS, options.executions, options.rounds, AT_OPERATIONS)
+    speed("3 threads x 5 increments under a lock", LOCKED, options.executions, options.rounds, AT_OPERATIONS)
+    speed("2 threads x 1 update of an attribute", UPDATES, options.executions, options.rounds, AT_MEMORY)
+    lost_update(options.rounds)
     dinner(options.rounds)
 
 

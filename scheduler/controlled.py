@@ -119,7 +119,7 @@ class ControlledScheduler(Scheduler):
         self._closed = False
         # A thread's object and its task refer to one another: left to the garbage collector, they would keep it busy.
         for task in self._of_execution:
-            task.thread = None
+            task.thread = task.obj = None
         self._of_execution.clear()
 
     @property

@@ -45,6 +45,7 @@ from greenthreads.testing._containers import (
 from greenthreads.testing._names import AttributeName, Variable, forget_types
 from scheduler import control
 from scheduler.continuation import current
+from scheduler.control import SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -421,6 +422,8 @@ def steps(iterator: Any) -> Any:
     if kind is LIST_ITERATOR and not shared:
         # The commonest loop, found out without asking around: it has its list, or nothing any more.
         lists = gc.get_referents(iterator)
+        if lists and type(lists[0]) is list:
+            return map(next, _steps_of_list(iterator, lists[0]))
         return map(next, _steps_by_index(iterator, lists[0], iterator)) if lists else iterator
     if kind is types.GeneratorType:
         return map(next, _any_steps(iterator, [(iterator, WRITE_WHOLE)])) if shared else iterator
@@ -442,6 +445,27 @@ def steps(iterator: Any) -> Any:
     if kind not in ADAPTERS and type(source) is dict and operator.length_hint(iterator) == len(source):
         return map(next, _steps_by_key(iterator, source))
     return map(next, _any_steps(iterator, [(each, READ_WHOLE) for each in sources]))
+
+
+def _steps_of_list(iterator: Any, source: list[Any]) -> Iterator[Any]:
+    # As `_steps_by_index`, with `announce` and the operation of lists written out.
+    global _announced
+    index = len(source) - operator.length_hint(iterator)
+    while True:
+        access = control.access
+        if access is not None:
+            while True:
+                is_there = index < len(source)
+                footprint = ((SIZE, False), (index, False)) if is_there else READ_SIZE
+                if control.note is not None:
+                    _before(access, source, footprint)
+                else:
+                    _announced += 1
+                    access(source, footprint)
+                if is_there is (index < len(source)):
+                    break
+        yield iterator
+        index += 1
 
 
 def _steps_by_index(iterator: Any, source: Any, counting: Any) -> Iterator[Any]:

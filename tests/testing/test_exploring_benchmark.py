@@ -25,6 +25,15 @@ def test_we_run_as_many_executions_as_asked_for() -> None:
     assert measured.cpu > 0
 
 
+def test_where_memory_is_the_choice_point(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exploring.ours("random", memory=True)(exploring.UPDATES, 20).executions == 20
+    assert exploring.ours_over_and_over(exploring.UPDATES, 5).executions == 8
+    exploring.lost_update(1)
+    lines = capsys.readouterr().out.splitlines()
+    assert "executions" in lines[2]
+    assert lines[-1].endswith("   4 executions")
+
+
 def test_the_table_of_the_philosophers(capsys: pytest.CaptureFixture[str]) -> None:
     exploring.dinner(1)
     lines = capsys.readouterr().out.splitlines()
