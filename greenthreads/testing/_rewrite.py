@@ -30,6 +30,7 @@ import sys
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from greenthreads.testing._containers import METHOD_NAMES
+from greenthreads.testing._private import private_names
 from greenthreads.testing._scopes import analyse, mangle
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class _Rewriter(ast.NodeTransformer):
         self.scopes = analyse(tree)
         self.scope = self.scopes[tree]
         self.notes = notes
+        # Of the function that is being visited.
+        self.private: frozenset[str] = frozenset()
 
     # Building nodes
 
@@ -177,7 +180,14 @@ class _Rewriter(ast.NodeTransformer):
         node.value = self.helper(helper, self.visit(node.value), self.attribute(node.attr, node), at=node.value)
         return self.noted(node) if helper == "read_attribute" else node
 
+    def is_private(self, node: ast.expr) -> bool:
+        """Whether `node` is a variable that holds a container of the function's own."""
+        return isinstance(node, ast.Name) and node.id in self.private
+
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        if self.is_private(node.value):
+            node.slice = self.visit(node.slice)
+            return node
         value, key = self.visit(node.value), self.visit(node.slice)
         if isinstance(node.ctx, ast.Load):
             if isinstance(key, ast.Tuple) and any(isinstance(each, ast.Starred) for each in key.elts):
@@ -338,7 +348,12 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.expr:
         function = node.func
         early = self.is_built_in(function)
+        if isinstance(function, ast.Attribute) and self.is_private(function.value):
+            self.arguments(node)
+            return node
         if early and isinstance(function, ast.Name) and function.id == "len" and self.is_plain_len(node):
+            if self.is_private(node.args[0]):
+                return node
             node.args = [self.helper("sized", self.visit(node.args[0]), at=node.args[0])]
             return self.noted(node)
         if isinstance(function, ast.Name) and not early and self.needs_no_look(function):
@@ -530,6 +545,8 @@ class _Rewriter(ast.NodeTransformer):
 
     def iterated(self, iterable: ast.expr, loop: ast.AST) -> ast.expr:
         """`iterable`, visited, with an announcement before each step of the loop."""
+        if self.is_private(iterable):
+            return iterable
         at = iterable if _ITER_AT_ITERABLE else loop
         iterator = self.helper("iter", self.helper("before_iter", iterable, at=iterable), at=at)
         return self.helper("steps", iterator, at=iterable)
@@ -628,8 +645,9 @@ class _Rewriter(ast.NodeTransformer):
         node.decorator_list = self.expressions(node.decorator_list)
         self.defaults(node.args)
         outer, self.scope = self.scope, self.scopes[node]
+        private, self.private = self.private, private_names(node, self.scope)
         node.body = self.block(node.body)
-        self.scope = outer
+        self.scope, self.private = outer, private
         return node
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.stmt:
@@ -638,8 +656,9 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Lambda(self, node: ast.Lambda) -> ast.expr:
         self.defaults(node.args)
         outer, self.scope = self.scope, self.scopes[node]
+        private, self.private = self.private, frozenset()
         node.body = self.visit(node.body)
-        self.scope = outer
+        self.scope, self.private = outer, private
         return node
 
     def defaults(self, args: ast.arguments) -> None:
@@ -652,8 +671,9 @@ class _Rewriter(ast.NodeTransformer):
         for keyword in node.keywords:
             keyword.value = self.visit(keyword.value)
         outer, self.scope = self.scope, self.scopes[node]
+        private, self.private = self.private, frozenset()
         node.body = self.block(node.body)
-        self.scope = outer
+        self.scope, self.private = outer, private
         return node
 
     def left_alone(self, node: ast.AST) -> ast.AST:

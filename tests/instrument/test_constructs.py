@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 
 import pytest
+
+from greenthreads.testing._private import private_names
+from greenthreads.testing._scopes import analyse
 
 Check = Callable[..., list[str]]
 
@@ -237,7 +241,7 @@ def test_items_of_a_list(check: Check) -> None:
 
 
 def test_items_of_a_list_that_are_not_there(check: Check) -> None:
-    assert check("def run(): l = [1]; return l[3]", IndexError) == ["list SIZE:r"]
+    assert check("def run(l=[1]): return l[3]", IndexError) == ["list SIZE:r"]
 
 
 def test_items_of_a_dict(check: Check) -> None:
@@ -588,13 +592,68 @@ def test_decorators_and_classes(check: Check) -> None:
 def test_loop_variables_that_a_closure_captures(check: Check) -> None:
     assert check("""
         def run():
-            calls = []
+            calls = same = []
             for i in (1, 2): calls.append(lambda: i)
             return [call() for call in calls]
     """) == [
         "cell i:w", "list 0:w SIZE:w", "cell i:w", "list 1:w SIZE:w",
         "list SIZE:r", "list SIZE:r 0:r", "cell i:r", "list SIZE:r 1:r", "cell i:r", "list SIZE:r",
     ]  # fmt: skip
+
+
+def test_a_container_that_one_function_alone_knows_is_nobody_elses(check: Check) -> None:
+    assert check("""
+        def run():
+            items = [1, 2]
+            table: dict = {n: n for n in items}
+            for n in items:
+                items[0]
+                table[1]
+                if len(items) < 3: items.append(n)
+            return tuple([n + 1 for n in items]), {key for key in table}
+    """) == ["list WHOLE:r"]  # What `tuple` is given.
+    assert check("def run(): l = [1]; return l[3]", IndexError) == []
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "return items",
+        "same = items",
+        "items = items",
+        "inner = lambda: items",
+        "class Inner: kept = items",
+        "print(end='', *items)",
+        "later = (n for n in items)",
+        "later = ([n for n in items] for _ in (1,))",
+        "items, other = [], 1",
+        "for items in ((1,),): pass",
+        "global items",
+        "nonlocal items",
+        "yield",
+        "locals()",
+        "items[0] = 3",
+        "del items",
+        "items += [3]",
+        "(items := [1])",
+        "items.append(items)",
+        "with open(__file__) as items: pass",
+        "try: pass\n    except E as items: pass",
+        "match 1:\n        case items: pass",
+        "import sys as items",
+    ],
+)
+def test_what_else_may_know_it(use: str) -> None:
+    outer = "def outer():\n  items = 0\n  def run():\n    " if use.startswith("nonlocal") else "def run():\n    "
+    source = f"{outer}items = [1, 2]\n    for n in items: len(items)\n    {use}\n"
+    if use.startswith(("nonlocal", "global")):
+        source = f"{outer}{use}\n    items = [1, 2]\n    for n in items: len(items)\n"
+    tree = ast.parse(source)
+    function = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "run")
+    assert private_names(function, analyse(tree)[function]) == frozenset()
+    tree = ast.parse("def run():\n    items = [1, 2]\n    for n in items: len(items)\n")
+    function = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    assert private_names(function, analyse(tree)[function]) == {"items"}
 
 
 def test_async_code_is_left_alone(check: Check) -> None:
