@@ -87,6 +87,14 @@ class Sharing:
 
     def end(self) -> None:
         """The execution has ended: learn from it."""
+        known = self._private
+        for *_, place in self._seen:
+            if known.get(place) is not False:
+                break
+        else:
+            # All that was touched is known to be shared, and that is final.
+            self.begin()
+            return
         objects: dict[int, dict[Hashable, _Location]] = {}
         for key, part, thread, writes, place in self._seen:
             parts = objects.setdefault(key, {})
