@@ -1,7 +1,8 @@
 """What instrumentation costs: `python benchmarks/instrumentation.py [rounds]`.
 
-For each kind of access a loop that does nothing else, plain and instrumented, in one process and in turn; the hook
-returns at once, as it does at an access that is no choice point. CPU time, the median of the repetitions, per access.
+For each kind of access a loop that does nothing else, in one process and in turn: plain; instrumented, with a hook that
+returns at once; and in a run, whose scheduler notes an access that is no choice point, for the thread is alone. CPU
+time, the median of the repetitions, per access.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 if not __package__:
     sys.path[0] = str(ROOT)
 
+from greenthreads.testing._memory import Memory  # noqa: E402
+from greenthreads.testing._session import Session  # noqa: E402
 from greenthreads.testing.instrument import instrumented  # noqa: E402
 from scheduler import control  # noqa: E402
+from scheduler.strategies import by_name  # noqa: E402
 
 # name -> (statement, accesses in it)
 STATEMENTS = {
@@ -72,6 +76,22 @@ def nothing(_obj: object, _footprint: object) -> None:
     """The hook at an access that is no choice point."""
 
 
+def in_a_run(module: str, runs: list[Any], rounds: int) -> list[float]:
+    """Nanoseconds of CPU per round of each, in the main thread of an execution, which starts no other."""
+    times: list[float] = []
+    session = Session(
+        lambda: times.extend(timed(run, rounds) for run in runs),
+        memory=Memory((module,), None),
+        max_steps=sys.maxsize,
+        stuck_after=None,
+    )
+    with session:
+        strategy = by_name("dfs", 0)
+        strategy.begin()
+        assert session.run(strategy) is None
+    return times
+
+
 def timed(run: Any, rounds: int) -> float:
     """Nanoseconds of CPU per round."""
     start = time.process_time()
@@ -80,7 +100,7 @@ def timed(run: Any, rounds: int) -> float:
 
 
 def main(rounds: int = 20_000, repetitions: int = 7) -> int:
-    """Print the table; 1 if an access costs more than 1 µs."""
+    """Print the table; 1 if an access that is no choice point costs more than 1 µs."""
     source = SOURCE + "".join(
         FUNCTION.format(index=index, statement=statement) for index, (statement, _) in enumerate(STATEMENTS.values())
     )
@@ -92,6 +112,7 @@ def main(rounds: int = 20_000, repetitions: int = 7) -> int:
         runs = [getattr(module, f"measured_{index}")() for index in range(len(STATEMENTS))]
         plain: list[list[float]] = [[] for _ in runs]
         inside: list[list[float]] = [[] for _ in runs]
+        alone: list[list[float]] = [[] for _ in runs]
         after: list[list[float]] = [[] for _ in runs]
         entry = []
         for _ in range(repetitions):
@@ -104,19 +125,21 @@ def main(rounds: int = 20_000, repetitions: int = 7) -> int:
                 for times, run in zip(inside, runs, strict=True):
                     times.append(timed(run, rounds))
                 control.access = None
+            for times, nanoseconds in zip(alone, in_a_run(module.__name__, runs, rounds), strict=True):
+                times.append(nanoseconds)
             for times, run in zip(after, runs, strict=True):
                 times.append(timed(run, rounds))
     print(f"Python {sys.version.split()[0]}, CPU ns per statement, median of {repetitions}; per access: what is added")
-    print("| statement | accesses | plain | instrumented | afterwards | added per access |")
-    print("|---|---|---|---|---|---|")
+    print("| statement | accesses | plain | instrumented | in a run | afterwards | added | added in a run |")
+    print("|---|---|---|---|---|---|---|---|")
     dear = 0
-    for name, before, during, later in zip(STATEMENTS, plain, inside, after, strict=True):
+    for name, *measured in zip(STATEMENTS, plain, inside, alone, after, strict=True):
         accesses = STATEMENTS[name][1]
-        added = (median(during) - median(before)) / max(accesses, 1)
-        dear += added > 1000
-        print(
-            f"| {name} | {accesses} | {median(before):.0f} | {median(during):.0f} | {median(later):.0f} | {added:.0f} |"
-        )
+        before, *others = map(median, measured)
+        added = [(each - before) / max(accesses, 1) for each in others[:2]]
+        dear += max(added) > 1000
+        cells = [accesses, *(f"{each:.0f}" for each in (before, *others, *added))]
+        print(f"| {name} | {' | '.join(map(str, cells))} |")
     print(f"\nEntering: {median(entry) * 1e3:.1f} ms")
     return 1 if dear else 0
 

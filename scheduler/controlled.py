@@ -379,8 +379,15 @@ class ControlledScheduler(Scheduler):
         me: Any = getattr(current(), "task", None)
         if type(me) is not ControlledTask or me.is_ready or me.done:
             return
-        first = next((pair for pair in pairs if any(writes for _part, writes in pair[1])), pairs[0])
-        me.beside = tuple(pair for pair in pairs if pair is not first)
+        first = pairs[0]
+        for pair in pairs:
+            if any([writes for _part, writes in pair[1]]):
+                first = pair
+                break
+        if len(self.alive) == 1 and not self.careful and not self._every_step:
+            self.access(*first)
+            return
+        me.beside = tuple([pair for pair in pairs if pair is not first])
         try:
             self.access(*first)
         finally:

@@ -58,13 +58,14 @@ def _hashable(key: object) -> bool:
 
 
 def _read_key(_container: Any, args: tuple[Any, ...]) -> Footprint:
-    if args and _hashable(args[0]):
+    # What most keys are is asked first, without a call.
+    if args and (type(args[0]) in _PLAIN or _hashable(args[0])):
         return ((args[0], False),)
     return READ_WHOLE
 
 
 def _put(container: Any, args: tuple[Any, ...]) -> Footprint:
-    if not args or not _hashable(args[0]):
+    if not args or not (type(args[0]) in _PLAIN or _hashable(args[0])):
         return WRITE_WHOLE
     key = args[0]
     if _contains(container, key):
