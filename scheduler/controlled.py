@@ -381,7 +381,7 @@ class ControlledScheduler(Scheduler):
             return
         first = pairs[0]
         for pair in pairs:
-            if any([writes for _part, writes in pair[1]]):
+            if any(writes for _part, writes in pair[1]):
                 first = pair
                 break
         if len(self.alive) == 1 and not self.careful and not self._every_step:
