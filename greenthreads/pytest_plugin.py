@@ -269,7 +269,7 @@ class Mutating:
         self._trial: Trial | None = None
 
     def _is_of_tests(self, filename: str) -> bool:
-        return filename in self._files or os.path.basename(filename) == "conftest.py"
+        return os.path.realpath(filename) in self._files or os.path.basename(filename) == "conftest.py"
 
     def explore(self, test: str, execute: Callable[[], object], options: dict[str, Any]) -> Exploration:
         """Explore a test as it is, with an eye on what it reaches; or under a mutant, for a verdict."""
@@ -284,7 +284,7 @@ class Mutating:
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """See pytest."""
         self._items = {item.nodeid: item for item in session.items}
-        self._files = {str(item.path) for item in session.items}
+        self._files = {os.path.realpath(item.path) for item in session.items}
         result = yield
         if session.testsfailed:
             self._refusal = "the tests must pass as they are: nothing was mutated"

@@ -195,6 +195,41 @@ def test_each_way_of_narrowing(load: Load, tmp_path: Path) -> None:
     assert {verdict.tests for verdict in mutation.verdicts} == {1}
 
 
+def test_several_locks_of_one_statement(load: Load, tmp_path: Path) -> None:
+    program = load("""
+        import threading
+
+        class Account:
+            def __init__(self):
+                self.lock = threading.Lock()
+                self.balance = 0
+
+        def transfer(one, other):
+            with one.lock, other.lock:
+                one.balance -= 1
+                other.balance += 1
+
+        def deposit(account):
+            with account.lock as taken:
+                account.balance += taken
+    """)
+
+    def test_it() -> None:
+        one, other = program.Account(), program.Account()
+        together(
+            lambda: program.transfer(one, other), lambda: program.deposit(one), lambda: program.deposit(other)
+        )
+        assert (one.balance, other.balance) == (0, 2)
+
+    assert rows(mutated(tmp_path, test_it)) == [
+        (10, "without `one.lock`", "assertion"),
+        (10, "without `other.lock`", "assertion"),
+        (10, "`one.balance -= 1` before `other.lock`", None),
+        (10, "`other.balance += 1` after `other.lock`", "assertion"),
+        (15, "without `account.lock`", "assertion"),
+    ]
+
+
 def test_acquire_and_release(load: Load, tmp_path: Path) -> None:
     program = load("""
         import threading
