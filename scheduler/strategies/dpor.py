@@ -5,13 +5,13 @@ partial order reduction", POPL 2014, section 6). After an execution, each pair o
 nothing else has put in order is a *race*: had the second come first, something else might have happened. So what leads
 to the second without the first is noted where the first was taken, to be tried later. *Sleep sets* keep a thread from
 being tried where that would repeat what was seen: a thread that was tried sleeps until a step that depends on its own.
-Less is taken for seen than there: see `_initial`. So now and then an execution repeats another, and is abandoned.
+No two executions that are seen through to their end come to the same.
 
 **Operations that wait.** The step before an `acquire` is as a rule the `release` that let it through, and these two
 can't change places. Such a pair is no race; the race is with the step further back at which the second could have been
 taken: with the other `acquire`. Whether it could have been is known where the thread stood there already (it was among
 the choices, or it was not); where it came later it is known for locks and for equal operations, and where it is not
-known we take it that it could: that costs an execution at worst.
+known we take it that it could: that costs an execution at worst, which turns out to repeat others and is abandoned.
 
 A wakeup sequence is followed by its threads alone, and compared only by what one execution has shown. Which step comes
 before which, see happened.py.
@@ -19,7 +19,7 @@ before which, see happened.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler.errors import ReplayDivergence
 from scheduler.strategies.happened import Clock, Event, Footprint, Order, Recording, dependent, join
@@ -158,29 +158,32 @@ class DPOR(Recording):
             _Races(self).find(self.unfinished(waiting))
         super().end(trace, waiting)
 
-    def insert(self, node: _Node, steps: list[int], before: list[set[int]]) -> None:
-        """Note that these steps, taken from `node` on, lead to something new, unless it is known that they do not.
-
-        `steps` are the threads that take them, `before[i]` which of the earlier ones step i must come after.
-        """
-        left = list(range(len(steps)))
-        for number in node.asleep:
-            if _initial(number, left, steps, before) is not None:
+    def insert(self, node: _Node, sequence: _Sequence) -> None:
+        """Note that `sequence`, taken from `node` on, leads to something new, unless it is known that it does not."""
+        left = list(range(len(sequence.ids)))
+        for number, footprint in node.asleep.items():
+            if sequence.initial(number, left) is not None or sequence.leaves_alone(number, footprint):
                 return
         branches = node.branches
         while True:
             for branch in branches:
-                at = _initial(branch.id, left, steps, before)
-                if at is None:
+                at = sequence.initial(branch.id, left)
+                if at is not None:
+                    left.remove(at)
+                elif not (
+                    # Further down it is not known what a branch does.
+                    branches is node.branches
+                    and branch.id in node.choices
+                    and sequence.leaves_alone(branch.id, node.choices[branch.id])
+                ):
                     continue
-                left.remove(at)
                 if not left or not branch.then:
                     return
                 branches = branch.then
                 break
             else:
                 for at in left:
-                    branch = _Branch(steps[at])
+                    branch = _Branch(sequence.ids[at])
                     branches.append(branch)
                     branches = branch.then
                 return
@@ -192,16 +195,28 @@ class DPOR(Recording):
         return "schedules of which no two differ only in the order of independent steps"
 
 
-def _initial(number: int, left: list[int], steps: list[int], before: list[set[int]]) -> int | None:
-    """The first step of thread `number` among those that are `left`, if it could be the first of them all.
+class _Sequence(NamedTuple):
+    """Steps that lead to something new."""
 
-    Rejected: to count a thread in that takes none of these steps, and whose next one none of them depends on (a *weak
-    initial*). What follows them may depend on it, and then that thread's turn first does not stand for theirs.
-    """
-    for place, at in enumerate(left):
-        if steps[at] == number:
-            return at if before[at].isdisjoint(left[:place]) else None
-    return None
+    # The threads that take them.
+    ids: list[int]
+    footprints: list[Footprint]
+    # Of each step, which of the earlier ones it must come after.
+    before: list[set[int]]
+
+    def initial(self, number: int, left: list[int]) -> int | None:
+        """The first step of thread `number` among those that are `left`, if it could be the first of them all."""
+        for place, at in enumerate(left):
+            if self.ids[at] == number:
+                return at if self.before[at].isdisjoint(left[:place]) else None
+        return None
+
+    def leaves_alone(self, number: int, footprint: Footprint) -> bool:
+        """Whether thread `number` takes none of the steps, and could as well take its own before them as after.
+
+        (It is a *weak initial*, then.) What follows may depend on its step, but then these race.
+        """
+        return number not in self.ids and not any(dependent(footprint, step) for step in self.footprints)
 
 
 # By these a thread takes a lock, and by those it gives one up.
@@ -277,9 +292,13 @@ class _Races(Order):
             for j, place in enumerate(places)
         ]
         clock = list(self.now[event.id])
-        if released is not None:
+        # If it could be taken there, it needs nothing of what let it go on later.
+        if released is not None and not (event.arrived < first and event.id in events[first].enabled):
             join(clock, released)
-        self.join_touched(clock, event)
+        for at in self.dependent_on(event):
+            if at < first or clocks[at][thread] < ordinal:
+                join(clock, clocks[at])
         before.append({i for i, at in enumerate(places) if clock[events[at].id] >= ordinals[at]})
         steps = [*(events[at] for at in places), event]
-        self._dpor.insert(self._dpor.nodes[first], [step.id for step in steps], before)
+        sequence = _Sequence([step.id for step in steps], [step.footprint for step in steps], before)
+        self._dpor.insert(self._dpor.nodes[first], sequence)

@@ -10,10 +10,11 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
+from agreement.classes import Watched
 from agreement.execution import run_all
 from agreement.interpreter import TooManyStates, outcomes, schedules
 from agreement.programs import Op, Program, programs
-from scheduler.strategies import BY_NAME, by_name
+from scheduler.strategies import BY_NAME, DPOR, DepthFirst, by_name
 
 # Those that know when they have seen everything.
 EXHAUSTIVE = tuple(name for name in ("dfs", "dpor") if name in BY_NAME)
@@ -99,6 +100,54 @@ def test_soak_the_outcomes_are_those_of_brute_force(strategy: str, early: bool) 
     @given(programs())
     def check(program: Program) -> None:
         assume(agree(program, strategy, early))
+
+    check()
+    print(dict(checked))
+
+
+# ---- As many executions as there are classes of them -----------------------------------------------------------------
+
+
+def count(program: Program, early: bool, most: int = 300) -> bool:
+    """Hold the reduction to one execution for each class that brute force has; False if they can't be counted."""
+    everything = Watched(DepthFirst())
+    full = run_all(program, everything, early, most, memory=True)
+    # An execution that fails shows no more races; where a thread was taken to poll in vain, steps depend on all others.
+    if not full.exhausted or full.fairness_used or any(kind != "done" for kind, *_ in full.outcomes):
+        return False
+    reduced = Watched(DPOR())
+    seen = run_all(program, reduced, early, most, memory=True)
+    assert seen.exhausted
+    assert reduced.classes.keys() == everything.classes.keys(), "a class that was missed, or that there is not"
+    assert set(reduced.classes.values()) == {1}, "a class that was seen twice"
+    checked["programs"] += 1
+    checked["executions of all"] += len(full.schedules)
+    checked["classes"] += len(everything.classes)
+    checked["executions"] += len(seen.schedules)
+    checked["executions abandoned"] += reduced.abandoned
+    return True
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
+def test_an_execution_for_each_class(early: bool) -> None:
+    @settled(30)
+    @given(programs(most_operations=3))
+    def check(program: Program) -> None:
+        assume(count(program, early))
+
+    check()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
+def test_soak_an_execution_for_each_class(early: bool) -> None:
+    @settled(2000)
+    @given(programs(most_operations=3))
+    def check(program: Program) -> None:
+        assume(count(program, early, 2000))
 
     check()
     print(dict(checked))
