@@ -207,7 +207,7 @@ class _Search:
                 act = self._lines[end]
                 again = _looks_again(act, check)
                 if (again or act.op not in READS) and act.op != "end":
-                    if self._statements.decides(check.stack, act.stack, act.obj == check.obj):
+                    if self._decides(check, act):
                         one, two = check.thread, other.thread
                         yield _Torn(begin, end, self._pattern(
                             "check-then-act", self._name(check),
@@ -218,11 +218,14 @@ class _Search:
                 if again:
                     break  # From here on it knows.
 
+    def _decides(self, check: Line, act: Line) -> bool:
+        return self._statements.decides(check.stack, act.stack, self._name(check) if act.obj == check.obj else None)
+
     def _act_on(self, check: Line, end: int) -> Place:
         """Where a thread acts on what it has looked at: a line that is about the same thing says most."""
         for line in self._lines[end:]:
             if line.thread == check.thread and line.obj == check.obj:
-                if self._statements.decides(check.stack, line.stack, True):
+                if self._decides(check, line):
                     return line.place
         return self._lines[end].place
 

@@ -8,6 +8,7 @@ conditions that a place stands under. It errs on both sides; who asks must have 
 from __future__ import annotations
 
 import ast
+import functools
 import linecache
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,33 @@ _SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return)
 _LEAVES = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
 
+class _File:
+    """The syntax of one file."""
+
+    def __init__(self, source: str) -> None:
+        try:
+            self.tree: ast.Module | None = ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError):
+            self.tree = None
+        nodes = [] if self.tree is None else list(ast.walk(self.tree))
+        self.functions = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.Lambda))]
+        self.simple = [node for node in nodes if isinstance(node, _SIMPLE)]
+        # The innermost statement on each line; of several on it, the last.
+        self.by_line: dict[int, ast.stmt] = {}
+        statements = [node for node in nodes if isinstance(node, ast.stmt)]
+        for node in sorted(statements, key=_length, reverse=True):
+            self.by_line.update(dict.fromkeys(range(node.lineno, _end(node) + 1), node))
+
+
+# Whoever explores one test of a file explores others of it, too.
+_parse = functools.lru_cache(maxsize=32)(_File)
+
+
 class Statements:
     """Answers about the files of one execution."""
 
     def __init__(self) -> None:
-        self._trees: dict[str, ast.Module | None] = {}
+        self._files: dict[str, _File] = {}
 
     def feeds(self, one: Sequence[Place], other: Sequence[Place], part: str | None = None) -> bool:
         """Whether a value that was read with the stack `one` goes into what is done with the stack `other`.
@@ -46,17 +69,18 @@ class Statements:
             return isinstance(source, _SIMPLE) and _mentions(source, part, ast.Load)
         return bool(self._names_from(*places) & _loaded(target))
 
-    def decides(self, one: Sequence[Place], other: Sequence[Place], within: bool) -> bool:
+    def decides(self, one: Sequence[Place], other: Sequence[Place], thing: str | None) -> bool:
         """Whether what was read with the stack `one` decides if the place of the stack `other` is reached.
 
-        Conditions within an expression (`a and b`) count only if asked for.
+        Conditions within an expression (`a and b`) count only if both are about the same `thing`, as the program calls
+        it. Lines don't tell there what was read, so one that is a single name must be its.
         """
         places = _where_they_part(one, other)
         if places is None:
             return False
         read, act = places
         names = self._names_from(read, act)
-        for test, first, last in self._conditions(act, within):
+        for test, first, last in self._conditions(act, thing):
             if first <= act[1] <= last and (_covers(test, read[1]) or _loaded(test) & names):
                 return True
         return False
@@ -66,25 +90,13 @@ class Statements:
         statement = self._statement(place)
         return statement is not None and _mentions(statement, part, ast.Store)
 
-    def _tree(self, file: str) -> ast.Module | None:
-        if file not in self._trees:
-            try:
-                self._trees[file] = ast.parse("".join(linecache.getlines(file)))
-            except (SyntaxError, ValueError, RecursionError):
-                self._trees[file] = None
-        return self._trees[file]
+    def _file(self, name: str) -> _File:
+        if name not in self._files:
+            self._files[name] = _parse("".join(linecache.getlines(name)))
+        return self._files[name]
 
     def _statement(self, place: Place) -> ast.stmt | None:
-        """The innermost statement on that line; of several on it, the last."""
-        found: ast.stmt | None = None
-        for node in self._statements(place[0]):
-            if _covers(node, place[1]) and (found is None or _length(node) <= _length(found)):
-                found = node
-        return found
-
-    def _statements(self, file: str) -> Iterator[ast.stmt]:
-        tree = self._tree(file)
-        return (node for node in ast.walk(tree) if isinstance(node, ast.stmt)) if tree is not None else iter(())
+        return self._file(place[0]).by_line.get(place[1])
 
     def _names_from(self, read: Place, act: Place) -> set[str]:
         """The variables that hold something made of what was read, when the other place is reached."""
@@ -92,15 +104,13 @@ class Statements:
         if statement is None or not isinstance(statement, _SIMPLE):
             return set()
         names = _stored(statement)
-        between = [
-            node for node in self._statements(read[0]) if isinstance(node, _SIMPLE) and read[1] < node.lineno < act[1]
-        ]
+        between = [node for node in self._file(read[0]).simple if read[1] < node.lineno < act[1]]
         for node in sorted(between, key=lambda each: each.lineno):
             if _loaded(node) & names:
                 names |= _stored(node)
         return names
 
-    def _conditions(self, act: Place, within: bool) -> Iterator[tuple[ast.expr, int, int]]:
+    def _conditions(self, act: Place, thing: str | None) -> Iterator[tuple[ast.expr, int, int]]:
         """The conditions of the function that `act` is in: the test, and the lines that hang on it."""
         function = self._function(act)
         if function is None:
@@ -110,19 +120,20 @@ class Statements:
                 # Who comes by here after a loop, or after a branch that leaves, has passed the test as well.
                 goes_on = isinstance(node, ast.If) and not isinstance(node.body[-1], _LEAVES)
                 yield node.test, node.body[0].lineno, _end(node if goes_on else function)
-            elif isinstance(node, ast.IfExp) and within:
-                yield node.test, node.lineno, _end(node)
-            elif isinstance(node, ast.BoolOp) and within:
-                yield node.values[0], node.lineno, _end(node)
+            elif isinstance(node, (ast.IfExp, ast.BoolOp)) and thing is not None:
+                test = node.test if isinstance(node, ast.IfExp) else node.values[0]
+                bare = test.operand if isinstance(test, ast.UnaryOp) else test
+                if not isinstance(bare, (ast.Name, ast.Constant)) or getattr(bare, "id", None) == thing:
+                    yield test, node.lineno, _end(node)
 
     def _function(self, place: Place) -> ast.AST | None:
-        tree = self._tree(place[0])
-        if tree is None or place[2] == "<module>":
-            return tree
+        file = self._file(place[0])
+        if place[2] == "<module>":
+            return file.tree
         name = None if place[2] == "<lambda>" else place[2]
         found: ast.AST | None = None
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.FunctionDef, ast.Lambda)) and getattr(node, "name", None) == name:
+        for node in file.functions:
+            if getattr(node, "name", None) == name:
                 if _covers(node, place[1]) and (found is None or _length(node) <= _length(found)):
                     found = node
         return found

@@ -44,9 +44,48 @@ NAMED = {
     "published_before_it_was_made": "order violation",
     "done_before_it_is": "order violation",
     "joined_for_a_while": "order violation",
+    "attribute_incremented": "lost update",
+    "global_incremented": "lost update",
+    "closure_incremented": "lost update",
+    "instances_counted_in_the_class": "lost update",
+    "text_appended": "lost update",
+    "toggled_twice": "lost update",
+    "overdrawn": "check-then-act",
+    "singleton_made_twice": "check-then-act",
+    "double_checked_and_published_too_soon": "order violation",
+    "lazy_value_computed_twice": "check-then-act",
+    "handler_without_its_routes": "order violation",
+    "closed_after_the_check": "check-then-act",
+    "point_read_in_parts": "torn read",
+    "swapped_by_two": "lost update",
+    "mean_of_a_sum_and_a_count": "torn read",
+    "highest_lost": "check-then-act",
+    "job_started_by_two": "check-then-act",
+    "copied_on_write_without_a_lock": "lost update",
+    "version_not_looked_at_again": "check-then-act",
+    "ready_before_the_result": "torn read",
+    "item_of_a_dict_incremented": "lost update",
+    "item_of_a_list_incremented": "lost update",
+    "words_counted_by_get": "lost update",
+    "item_of_an_own_container": "lost update",
+    "if_not_in_for_setdefault": "check-then-act",
+    "deleted_by_two": "check-then-act",
+    "popped_after_a_look_at_the_length": "check-then-act",
+    "popped_until_it_is_empty": "check-then-act",
+    "claimed_by_two": "check-then-act",
+    "evicted_before_it_was_moved": "check-then-act",
+    "memo_cleared_before_it_was_read": "check-then-act",
+    "two_indexes_of_one_table": "order violation",
+    "bounded_by_a_look": "check-then-act",
 }
 # Named after some schedules, and after others not; never otherwise.
-SOMETIMES = {"aba": "check-then-act", "peterson": "check-then-act", "started_twice": "check-then-act"}
+SOMETIMES = {
+    "aba": "check-then-act",
+    "peterson": "check-then-act",
+    "started_twice": "check-then-act",
+    # Of the counter that the two locks were to guard.
+    "locks_made_at_need": "lost update",
+}
 # Bugs of other kinds.
 NAMELESS = [
     "if_for_while", "notify_for_notify_all", "result_of_a_timed_wait_ignored", "barrier_reused",
@@ -59,6 +98,11 @@ NAMELESS = [
     "put_after_the_consumer_left", "task_waits_for_a_task", "callback_of_a_finished_future", "future_set_twice",
     "timer_cancelled_too_late", "worker_that_dies", "connection_lost_on_an_error", "stop_joins_under_the_lock",
     "lock_left_by_a_timeout", "helper_left_behind",
+    "transfer_seen_halfway", "released_by_the_last_user", "changed_through_a_property", "identifier_given_twice",
+    "generator_entered_twice", "linked_list_insertion", "first_looked_at_then_removed", "dict_grows_while_iterated",
+    "deque_changed_while_iterated", "length_kept_too_long", "turn_taken_by_two", "slot_of_a_ring_buffer",
+    "inserted_where_it_belonged", "removed_by_its_index", "settings_gone_for_a_moment",
+    "moved_from_one_list_to_another", "listener_skipped",
 ]  # fmt: skip
 
 
