@@ -25,13 +25,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from greenthreads.testing._recorder import Place, place_of
+from scheduler.control import WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
     from greenthreads.testing._patterns import Pattern
     from greenthreads.testing._recorder import Blocked, Line, Recorder
     from greenthreads.testing.explore import Failure
+    from scheduler.control import Footprint
 
 __all__ = ["render"]
 
@@ -193,7 +195,7 @@ def _rows(recorder: Recorder, preempting: Iterable[int], words: _Words) -> list[
             continue
         if index in preempting:
             rows.append(_Row("!", recorder.lines[index - 1].thread, "-- preempted --"))
-        if line.op in ("read", "write") and (line.obj, line.part) not in shared:
+        if line.op in ("read", "write") and index not in shared:
             continue
         dull = line.op in _ROUTINE or line.obj is None or len(touched[line.obj]) == 1
         last = rows[-1] if rows else None
@@ -207,18 +209,36 @@ def _rows(recorder: Recorder, preempting: Iterable[int], words: _Words) -> list[
     return rows
 
 
-def _shared_memory(lines: Sequence[Line]) -> set[tuple[int | str | None, str]]:
-    """The memory that several threads touch, one to write while others are there: the rest explains nothing."""
-    users: dict[tuple[int | str | None, str], set[str]] = {}
-    written: set[tuple[int | str | None, str]] = set()
+def _shared_memory(lines: Sequence[Line]) -> set[int]:
+    """The steps on memory that several threads touch, one to write while others are there: the rest explains nothing.
+
+    A container's length and its items are different parts, and who reads the whole reads each.
+    """
+    # By thing and part: who touches it, and whether it is written while others are there.
+    users: dict[int | str | None, dict[Hashable, set[str]]] = {}
+    written: dict[int | str | None, set[Hashable]] = {}
     several = False
     for line in lines:
         several = several or (line.op == "begin" and line.thread != "0")
-        if line.op in ("read", "write"):
-            users.setdefault((line.obj, line.part), set()).add(line.thread)
-            if line.op == "write" and several:
-                written.add((line.obj, line.part))
-    return {memory for memory in written if len(users[memory]) > 1}
+        for part, writes in _parts_of(line):
+            users.setdefault(line.obj, {}).setdefault(part, set()).add(line.thread)
+            if writes and several:
+                written.setdefault(line.obj, set()).add(part)
+    shared = set()
+    for index, line in enumerate(lines):
+        for part, _writes in _parts_of(line):
+            all_parts = users[line.obj]
+            same = set(all_parts) if part is WHOLE else {part, WHOLE} & set(all_parts)
+            if same & written.get(line.obj, set()) and len(set().union(*(all_parts[each] for each in same))) > 1:
+                shared.add(index)
+    return shared
+
+
+def _parts_of(line: Line) -> Footprint:
+    if line.op not in ("read", "write"):
+        return ()
+    # Of a key that only its object tells from others there is only the text.
+    return line.footprint or ((("?", line.part), line.op == "write"),)
 
 
 def _folded(rows: list[_Row]) -> list[_Row]:

@@ -178,6 +178,17 @@ def test_a_lost_update_is_found_by_the_second_execution_of_four() -> None:
     assert all_of_them.executions == 4
 
 
+def test_the_report_shows_who_looked_at_a_container_that_another_one_changed() -> None:
+    failure = explore(lambda: look_then_pop(False), strategy="dpor").failure
+    assert failure is not None
+    table = failure.report(width=160).split("\n\n")[1].splitlines()
+    steps = [line.split("test_memory.py")[0].split(maxsplit=1)[1].strip() for line in table[2:-1] if " items" in line]
+    # Who comes too late looks at the length, finds none, and pops.
+    assert steps == ["read items", "read items", "write items[0] = 1", "read items"]
+    # What only one thread touches is left out.
+    assert "lock" not in failure.report()
+
+
 def test_what_is_seen_is_named() -> None:
     found = explore(lambda: attribute(True), strategy="dpor")
     seen = found.coverage.partition("memory accesses seen in ")[2].partition(";")[0]

@@ -44,6 +44,11 @@ NAMED = {
     "published_before_it_was_made": "order violation",
     "done_before_it_is": "order violation",
     "joined_for_a_while": "order violation",
+    "stolen_from_under_the_owner": "check-then-act",
+    "readers_counted_in_a_dict": "check-then-act",
+    "counted_by_three": "lost update",
+    "compared_and_then_written": "lost update",
+    "tokens_refilled_while_taken": "lost update",
     "attribute_incremented": "lost update",
     "global_incremented": "lost update",
     "closure_incremented": "lost update",
@@ -82,6 +87,7 @@ NAMED = {
 SOMETIMES = {
     "aba": "check-then-act",
     "peterson": "check-then-act",
+    "mutual_exclusion_by_turns": "check-then-act",
     "started_twice": "check-then-act",
     # Of the counter that the two locks were to guard.
     "locks_made_at_need": "lost update",
