@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from greenthreads.testing._mutants import Mutant, Mutants
 from greenthreads.testing.explore import explore, raise_failure
+from scheduler.errors import ReplayDivergence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,7 +173,11 @@ def mutate(*tests: Callable[[], object], seconds: float = 10.0, **options: Any) 
             raise_failure(found.failure, note=True)
 
     def run(name: str, share: float, _following: str | None) -> Trial:
-        return trial_of(explore(by_name[name], **for_mutants(options, share)))
+        try:
+            return trial_of(explore(by_name[name], **for_mutants(options, share)))
+        except ReplayDivergence:
+            # It does not do the same again under the same schedule: that does not go unnoticed, either.
+            return Trial("divergence", False, 0)
 
     for mutant in mutation.mutants():
         mutation.judge(mutant, run, seconds)

@@ -420,6 +420,35 @@ def test_a_test_that_fails_as_it_is(load: Load, tmp_path: Path) -> None:
         mutated(tmp_path, test_it)
 
 
+def test_a_mutant_that_does_not_do_the_same_again(load: Load, tmp_path: Path) -> None:
+    program = load("""
+        import threading
+
+        lock = threading.Lock()
+        seen = []
+        executions = 0
+
+        def visit():
+            with lock:
+                seen.append(1)
+                before = len(seen)
+                threading.Event().is_set()
+                if len(seen) != before or executions < 0:
+                    # Never with the lock: then what comes next is another thing each time.
+                    for _ in range(executions):
+                        threading.Event().is_set()
+    """)
+
+    def test_it() -> None:
+        program.executions += 1
+        program.seen.clear()
+        together(program.visit, program.visit)
+
+    mutation = mutated(tmp_path, test_it, strategy="dfs", memory=False)
+    assert (9, "without `lock`", "divergence") in rows(mutation)
+    assert " (divergence)" in str(mutation)
+
+
 def test_a_search_that_has_an_end(load: Load, tmp_path: Path) -> None:
     program = load(COUNTER)
 
