@@ -179,6 +179,7 @@ class Instrumentation:
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
         self._exchange_back()
+        fresh()
         if not self._was_frozen:
             gc.unfreeze()
         Instrumentation._active = None

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from plain import explore, replay
 
+import greenthreads.testing
 from scheduler import fork
 from scheduler.controlled import ControlledTask
 
@@ -252,6 +253,30 @@ def test_what_executions_made_is_gone_afterwards() -> None:
     assert count() == before
     assert len(fork.vanished) == idle
     assert [ref for ref in things if ref() is not None] == []
+
+
+def test_classes_that_executions_made_go_while_others_run() -> None:
+    alive: weakref.WeakSet[type] = weakref.WeakSet()
+    most = 0
+
+    def main() -> None:
+        nonlocal most
+
+        class Counter:
+            value = 0
+
+            def increment(self) -> None:
+                self.value += 1
+
+        alive.add(Counter)
+        most = max(most, len(alive))
+        counter = Counter()
+        start(counter.increment, counter.increment)
+
+    greenthreads.testing.explore(main, strategy="random", max_executions=500, max_seconds=None)
+    assert most < 250
+    gc.collect()
+    assert len(alive) == 0
 
 
 def test_finalizers_may_use_primitives() -> None:
