@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from greenthreads._lock import Lock
 from greenthreads._rlock import RLock
 from greenthreads.testing._environment import Environment
+from greenthreads.testing._functions import settle
 from greenthreads.testing._races import RaceWatch
 from greenthreads.testing._watchdog import NoStep, Watchdog
 from scheduler import control
@@ -164,6 +165,8 @@ class Session:
             self._watchdog.stop()
         self._environment.__exit__()
         self.scheduler.__exit__()
+        if self.memory is not None:
+            settle()
 
     def _look_for_kernel_threads(self) -> None:
         mine = threading.get_ident()

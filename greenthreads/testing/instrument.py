@@ -23,14 +23,13 @@ import os
 import sys
 import sysconfig
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
-from itertools import compress
-from operator import attrgetter
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from greenthreads.testing import _mutants
 from greenthreads.testing._accesses import fresh
 from greenthreads.testing._codes import CACHE, Codes, blocks
+from greenthreads.testing._functions import among, forget, functions_in, keep, those_made_since_the_freeze, with_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -137,6 +136,8 @@ class Instrumentation:
         self._changed: dict[str, set[str]] = {}
         self._exchanged: list[tuple[FunctionType, CodeType]] = []
         self._was_frozen = False
+        # Those of the modules, as of the entry.
+        self._functions: list[FunctionType] | None = None
         self._finder = _Finder(self)
 
     @property
@@ -164,6 +165,8 @@ class Instrumentation:
         # looked through that are new, and so does the collector itself, whenever it runs meanwhile.
         self._was_frozen = gc.get_freeze_count() > _FROZEN_AT_START
         try:
+            if self._was_frozen:
+                forget()
             gc.unfreeze()
             fresh()
             self._choose(list(sys.modules.items()))
@@ -259,7 +262,6 @@ class Instrumentation:
         but in a decorator's closure, a registry, a partial.
         """
         codes = self._codes
-        by_namespace = {id(each.namespace): name for name, path in self._modules.items() for each in (codes[path],)}
         for kept in self._kept_codes():
             for code in [each for each in kept if type(each) is CodeType]:
                 of = codes.get(code.co_filename)
@@ -267,24 +269,28 @@ class Instrumentation:
                 if other is not None:
                     kept.remove(code)
                     kept.add(other)
-        # There are tens of thousands, few of them wanted: which, is found out in C.
-        functions = _functions()
-        of_others = compress(functions, map(by_namespace.__contains__, map(id, map(_GLOBALS_OF, functions))))
-        for function in of_others:
-            file = function.__code__.co_filename
-            if file not in codes and not os.path.exists(file):
-                name = by_namespace[id(function.__globals__)]
-                self._made_by_exec.setdefault(name, set()).add(function.__qualname__)
-        for function in compress(functions, map(codes.__contains__, map(_FILE_OF, functions))):
+        namespaces = self._namespaces()
+        self._functions = functions_in(codes, namespaces)
+        for function in self._functions:
             code = function.__code__
             if code.co_name == "<module>":
                 continue  # A module that is being run now: it is not run again.
-            other = codes[code.co_filename].instrumented(code)
+            of = codes.get(code.co_filename)
+            if of is None:
+                if not os.path.exists(code.co_filename):
+                    name = namespaces[id(function.__globals__)]
+                    self._made_by_exec.setdefault(name, set()).add(function.__qualname__)
+                continue
+            other = of.instrumented(code)
             if other is None:
                 self._changed.setdefault(code.co_filename, set()).add(function.__qualname__)
             else:
                 function.__code__ = other
                 self._exchanged.append((function, code))
+
+    def _namespaces(self) -> dict[int, str]:
+        """The names of the modules, by the identity of their namespaces."""
+        return {id(self._codes[path].namespace): name for name, path in self._modules.items()}
 
     def _kept_codes(self) -> Iterator[set[Any]]:
         """Sets of code objects in the modules: by such a set, libraries know their own frames."""
@@ -309,9 +315,12 @@ class Instrumentation:
             for each in [each for each in kept if id(each) in plain_of]:
                 kept.remove(each)
                 kept.add(plain_of[id(each)][1])
-        functions = _functions()
-        for function in compress(functions, map(plain_of.__contains__, map(id, map(_CODE_OF, functions)))):
+        new = those_made_since_the_freeze()
+        for function in with_code(new, plain_of):
             function.__code__ = plain_of[id(function.__code__)][1]
+        if self._functions is not None:
+            namespaces = self._namespaces()
+            keep({*self._functions, *among(new, self._codes, namespaces)}, self._codes, namespaces)
 
 
 def instrumented(
@@ -336,15 +345,8 @@ def strip_frames(traceback: TracebackType | None) -> TracebackType | None:
     return traceback
 
 
-def _functions() -> list[FunctionType]:
-    return [each for each in gc.get_objects() if type(each) is FunctionType]
-
-
 # Python 3.12 begins with some hundreds; a program that freezes its objects has more.
 _FROZEN_AT_START: Final = 2_000
-_CODE_OF: Final = attrgetter("__code__")
-_FILE_OF: Final = attrgetter("__code__.co_filename")
-_GLOBALS_OF: Final = attrgetter("__globals__")
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from greenthreads.testing._functions import settle
 from greenthreads.testing.instrument import Coverage, LeftOut, instrumented, strip_frames
 from scheduler import control
 
@@ -50,6 +52,50 @@ def test_outside_of_a_run_the_plain_code_runs(load: Load) -> None:
         assert module.run() == 1
     assert module.run.__code__ is code
     assert "read_attribute" not in str(module.run.__code__.co_consts)
+
+
+@pytest.mark.parametrize("between", ["nothing", "collect 1", "collect 2", "freeze", "other"])
+def test_each_time_all_functions_are_found(load: Load, between: str) -> None:
+    module = load("""
+        box = []
+        made = []
+        def make():
+            made.append(lambda: box.append(1))
+        def run(): box.append(2)
+    """)
+    other = load(COUNTER)
+
+    def instrumented_ones() -> list[bool]:
+        functions = [module.run, module.make, *module.made]
+        codes = [each.__code__ for each in functions]
+        with instrumented([module.__name__]):
+            module.make()
+            return [each.__code__ is not code for each, code in zip(functions, codes, strict=True)]
+
+    plain = module.run.__code__
+    module.make()
+    first = instrumented_ones()
+    settle()
+    module.make()
+    match between:
+        case "collect 1":
+            gc.collect(1)
+        case "collect 2":
+            gc.collect(2)
+        case "freeze":
+            gc.freeze()
+        case "other":
+            with instrumented([other.__name__]):
+                module.make()
+    try:
+        second = instrumented_ones()
+    finally:
+        gc.unfreeze()
+    assert first == [True] * 3
+    # That of the first time, which was made inside, and those that were made since.
+    assert second == [True] * (6 if between == "other" else 5)
+    assert module.run.__code__ is plain
+    assert len({each.__code__ for each in module.made}) == 1
 
 
 def test_modules_below_the_root_are_instrumented(load: Load, tmp_path: Path) -> None:
