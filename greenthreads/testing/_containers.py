@@ -341,14 +341,16 @@ class ByType(dict):  # type: ignore[type-arg]
     def __init__(self, name: str, unless: str | None = None) -> None:
         super().__init__()
         self.name = name
-        # None too for a type with a method of this name.
+        # None too for a type with a method of this name that is not the container's own.
         self.unless = unless
         _by_type.append(self)
 
     def __missing__(self, kind: type) -> Operation | None:
         operation = TABLES[kind].get(self.name)
-        if self.unless is not None and hasattr(kind, self.unless):
-            operation = None
+        if self.unless is not None:
+            own = getattr(container_of(kind), self.unless, None)
+            if getattr(kind, self.unless, None) is not own:
+                operation = None
         self[kind] = operation
         return operation
 

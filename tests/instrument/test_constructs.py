@@ -340,6 +340,24 @@ def test_other_containers(check: Check) -> None:
     ]  # fmt: skip
 
 
+def test_whether_a_container_is_empty_is_looked_at(check: Check) -> None:
+    # On Python 3.10 a deque has a `__bool__` of C beside its `__len__`.
+    assert check("""
+        from array import array
+        from collections import deque
+        class Mine(deque):
+            pass
+        class Always(deque):
+            def __bool__(self):
+                return True
+        def run():
+            mine, always = Mine(), Always()
+            return [not x for x in ([], {}, set(), deque(), bytearray(), array("i"), mine, always)]
+    """) == [
+        "list SIZE:r", "dict SIZE:r", "set SIZE:r", "deque SIZE:r", "bytearray SIZE:r", "array SIZE:r", "Mine SIZE:r",
+    ]  # fmt: skip
+
+
 def test_a_subclass_keeps_what_it_does_not_override(check: Check) -> None:
     assert check("""
         class Mine(dict):
