@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from bugs import load
 
 import greenthreads
 from greenthreads.testing import explore, replay
@@ -23,6 +25,7 @@ from scheduler.sharing import Sharing
 from scheduler.strategies import BY_NAME, RandomWalk, Replay, by_name
 from scheduler.strategy import Sampler, Strategy
 
+PAIRS = {pair.name: pair for pair in load()}
 LIBRARY = str(Path(greenthreads.__file__).resolve().parents[1])
 
 
@@ -234,6 +237,25 @@ def test_a_failure_of_an_execution_that_left_points_out_is_replayed(name: str) -
     for trace in failures[:3]:
         with pytest.raises(AssertionError):
             replay(counted_after_work, trace)
+
+
+# Loops that poll, waits, deadlocks, containers.
+MIXED = ["peterson", "mutual_exclusion_by_turns", "aba", "if_for_while", "popped_until_it_is_empty"]
+
+
+@pytest.mark.parametrize("name", MIXED)
+@pytest.mark.parametrize("repaired", [False, True])
+def test_every_execution_is_repeated_by_its_trace(name: str, repaired: bool) -> None:
+    program = functools.partial(PAIRS[name].program, repaired)
+    with Session(program, memory=Memory((), root_of(program)), max_steps=1500) as session:
+        for strategy in (by_name(each, 1) for each in ("random", "pct", "pos", "surw")):
+            for _ in range(4):
+                strategy.begin()
+                outcome = session.run(strategy)
+                decisions = list(session.scheduler.trace)
+                again = session.run(Replay(decisions))
+                assert session.scheduler.trace == decisions
+                assert (outcome and outcome.signature) == (again and again.signature)
 
 
 PROGRAM = """\
