@@ -336,20 +336,23 @@ class ControlledScheduler(Scheduler):
             me: Any = current().task
         except AttributeError:
             return
-        # Who is ready, or done, while it runs, runs a strategy of the program's, which is none of its own steps.
-        if type(me) is not ControlledTask or me.is_ready or me.done:
-            return
         op = "read"
         for _part, writes in footprint:
             if writes:
                 op = "write"
-        alone = len(self.alive) == 1
+        alive = self.alive
+        alone = len(alive) == 1
+        if alone and alive[0] is me and not (self.careful or self._every_step or self.stopping):
+            # While a program sets up, nobody is there who could come in between: noted, and no more.
+            trace = self.trace
+            if len(trace) < self.max_steps:
+                trace.append((me.id, op))
+                return
+        # Who is ready, or done, while it runs, runs a strategy of the program's, which is none of its own steps.
+        if type(me) is not ControlledTask or me.is_ready or me.done:
+            return
         if self.stopping:
             self._step_while_stopping(me, None, None)
-            return
-        if alone and not self.careful and not self._every_step and len(self.trace) < self.max_steps:
-            # While a program sets up, nobody is there who could come in between: noted, and no more.
-            self.trace.append((me.id, op))
             return
         question = None
         if op == "read":
