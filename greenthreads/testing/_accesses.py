@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from greenthreads.testing._containers import Operation
     from scheduler.control import Footprint
 
-__all__ = ["ACCESSES", "announce", "announce_all", "announce_read", "deep", "fresh", "tell"]
+__all__ = ["ACCESSES", "announce", "announce_all", "announce_read", "deep", "forget_classes", "fresh", "tell"]
 
 _GETITEM: Final = ByType("__getitem__")
 _SETITEM: Final = ByType("__setitem__")
@@ -525,6 +525,11 @@ def noted(value: Any) -> Any:
 def fresh() -> None:
     """Forget what was left of an earlier run."""
     _to_note.clear()
+    forget_classes()
+
+
+def forget_classes() -> None:
+    """Forget what is known of types; it is found out anew when it is asked for."""
     forget_types()
     forget_containers()
 

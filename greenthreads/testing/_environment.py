@@ -28,7 +28,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from greenthreads import patch
-from greenthreads.testing._accesses import fresh
+from greenthreads.testing._accesses import forget_classes
 from greenthreads.testing._order import Numbering
 from greenthreads.testing._standins import StandIns
 from scheduler.continuation import current
@@ -152,7 +152,7 @@ class Environment:
         self._executions += 1
         if self._executions % _COLLECT_AFTER == 0:
             # Else the classes that executions have made would be kept, by what is known of their attributes.
-            fresh()
+            forget_classes()
             gc.collect(1 if self._executions % (20 * _COLLECT_AFTER) else 2)
         numpy = sys.modules.get("numpy.random")
         if numpy is not None:

@@ -197,7 +197,7 @@ def attribute_name(name: str) -> AttributeName:
 
 def forget_types() -> None:
     """Forget what is known of types: classes may have changed, or gone, since."""
-    for name in _names.values():
+    for name in list(_names.values()):
         name.clear()
         name.written.clear()
 

@@ -27,7 +27,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from greenthreads.testing import _mutants
-from greenthreads.testing._accesses import fresh
+from greenthreads.testing._accesses import forget_classes, fresh
 from greenthreads.testing._codes import CACHE, Codes, blocks
 from greenthreads.testing._functions import among, forget, functions_in, keep, those_made_since_the_freeze, with_code
 
@@ -176,11 +176,14 @@ class Instrumentation:
             self.__exit__()
             raise
         sys.meta_path.insert(0, self._finder)
+        gc.callbacks.append(_before_collection)
         return self
 
     def __exit__(self, *_exc: object) -> None:
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
+        if _before_collection in gc.callbacks:
+            gc.callbacks.remove(_before_collection)
         self._exchange_back()
         fresh()
         if not self._was_frozen:
@@ -369,6 +372,12 @@ def _source(filename: str, loader: object) -> bytes:
         return loader.get_data(filename)
     with open(filename, "rb") as file:
         return file.read()
+
+
+def _before_collection(phase: str, info: dict[str, int]) -> None:
+    """Let classes go that nobody else has, before a full collection: the program may look for their end."""
+    if phase == "start" and info["generation"] == 2:
+        forget_classes()
 
 
 class _Finder(importlib.abc.MetaPathFinder):

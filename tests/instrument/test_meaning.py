@@ -59,6 +59,20 @@ PROGRAMS = {
         def outside(): return sys._getframe().f_code in INTERNAL
         def run(): return inside(), outside(), inside.__code__ in INTERNAL, len(INTERNAL)
         """,
+    "a class that goes": """
+        import gc, weakref
+        def run():
+            class Counter(list):
+                total = 0
+            counter = Counter([1])
+            counter.total += len(counter) + counter[0]
+            counter.append(2)
+            gone = []
+            ref = weakref.ref(Counter, gone.append)
+            del Counter, counter
+            gc.collect()
+            return ref(), len(gone)
+        """,
     "names that are not bound": """
         def one():
             return x
