@@ -86,6 +86,11 @@ def _touches(choice: Choice) -> list[Touch]:
         return [(obj, None, LOOK)]
     if op in ("start", "end"):
         return [(obj, None, CHANGE), (THREADS, None, JOIN_IN)]
+    if op == "notify":
+        lock = getattr(obj, "opened_by_waiting", None)
+        if not getattr(lock, "only_the_owner_releases", False):
+            # Whether it is held is asked of a plain lock, which can't say by whom.
+            return [(obj, None, CHANGE), (lock, None, LOOK)]
     return _with_its_lock(obj, op)
 
 

@@ -162,7 +162,7 @@ class DPOR(Recording):
         """Note that `sequence`, taken from `node` on, leads to something new, unless it is known that it does not."""
         left = list(range(len(sequence.ids)))
         for number, footprint in node.asleep.items():
-            if sequence.initial(number, left) is not None or sequence.leaves_alone(number, footprint):
+            if sequence.initial(number, left) is not None or self._is_left_alone(number, footprint, sequence):
                 return
         branches = node.branches
         while True:
@@ -174,7 +174,7 @@ class DPOR(Recording):
                     # Further down it is not known what a branch does.
                     branches is node.branches
                     and branch.id in node.choices
-                    and sequence.leaves_alone(branch.id, node.choices[branch.id])
+                    and self._is_left_alone(branch.id, node.choices[branch.id], sequence)
                 ):
                     continue
                 if not left or not branch.then:
@@ -187,6 +187,17 @@ class DPOR(Recording):
                     branches.append(branch)
                     branches = branch.then
                 return
+
+    def _is_left_alone(self, number: int, footprint: Footprint, sequence: _Sequence) -> bool:
+        """Whether a thread takes none of the steps, and could as well take its own before them as after them.
+
+        (It is a *weak initial*, then.) What follows may depend on its step, but then the two race. Not so where waits
+        may end: whether they may is a matter of all threads. Then less is taken for seen, and an execution may turn out
+        to repeat others, and be abandoned.
+        """
+        if self.is_timed or number in sequence.ids:
+            return False
+        return not any(dependent(footprint, step) for step in sequence.footprints)
 
     def coverage(self) -> str:
         """See `Strategy`."""
@@ -211,17 +222,10 @@ class _Sequence(NamedTuple):
                 return at if self.before[at].isdisjoint(left[:place]) else None
         return None
 
-    def leaves_alone(self, number: int, footprint: Footprint) -> bool:
-        """Whether thread `number` takes none of the steps, and could as well take its own before them as after.
 
-        (It is a *weak initial*, then.) What follows may depend on its step, but then these race.
-        """
-        return number not in self.ids and not any(dependent(footprint, step) for step in self.footprints)
-
-
-# By these a thread takes a lock, and by those it gives one up.
+# By these a thread takes a lock; those it does while it holds one.
 _TAKES = frozenset(("acquire", "wake"))
-_GIVES_UP = frozenset(("release", "wait"))
+_HOLDS = frozenset(("notify", "release", "wait"))
 
 
 class _Races(Order):
@@ -275,7 +279,7 @@ class _Races(Order):
         if event.op == "join":
             return False  # The other is the end of the thread that is joined.
         is_lock = any(thing in self._dpor.exclusive for thing, _part, _way in other.footprint)
-        if is_lock and other.op in _GIVES_UP:
+        if is_lock and other.op in _HOLDS:
             return False
         # Where the other waited until it could be taken, this one could be. (One that does not wait may have failed.)
         if other.guarded and (event.op == other.op or (is_lock and other.op in _TAKES)):

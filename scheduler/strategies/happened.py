@@ -34,6 +34,9 @@ Footprint = tuple[tuple[int, Any, int], ...]
 Clock = list[int]
 
 
+_TIMED = frozenset(("expire", "sleep", "timeout"))
+
+
 class Event(NamedTuple):
     """A step that was taken."""
 
@@ -58,6 +61,8 @@ class Recording(Strategy):
     wants_prelude = False
 
     def __init__(self) -> None:
+        # Whether time has ever passed, or a wait could have ended.
+        self.is_timed = False
         # The clocks of the first steps, which are the same as in an execution that was looked back at before.
         self.clocks: list[Clock] = []
         self.forget(0)
@@ -100,6 +105,8 @@ class Recording(Strategy):
 
     def footprint(self, choice: Choice) -> Footprint:
         """What the pending operation of a thread touches."""
+        if choice.op in _TIMED:
+            self.is_timed = True
         return tuple([(self.number(obj), part, way) for obj, part, way in touches(choice)])
 
     def number(self, obj: object) -> int:
@@ -124,6 +131,7 @@ class Recording(Strategy):
 
     def time_passes(self) -> None:
         """See `Strategy`."""
+        self.is_timed = True
         self.jumps.append(len(self.events))
 
     def unfinished(self, waiting: Sequence[Choice]) -> list[Event]:

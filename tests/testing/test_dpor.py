@@ -120,6 +120,20 @@ def several_at_once() -> Hashable:
     return *seen, b.read()
 
 
+def handed_over() -> Hashable:
+    """A lock that one thread takes, another one releases, and two more want."""
+    lock = threading.Lock()
+    order: list[int] = []
+    lock.acquire()
+
+    def hold(number: int) -> None:
+        with lock:
+            order.append(number)
+
+    together(lock.release, lambda: hold(1), lambda: hold(2))
+    return tuple(order)
+
+
 def conditions() -> Hashable:
     items: list[int] = []
     condition = threading.Condition()
@@ -153,6 +167,8 @@ def conditions() -> Hashable:
         (reentrant, 2),
         # One after the other, the other way round, and the deadlock.
         (crossed_locks, 3),
+        # An acquire can't come before the release that lets it through.
+        (handed_over, 2),
     ],
 )
 def test_an_execution_for_each_class_and_no_more(program: Callable[[], Hashable], classes: int) -> None:

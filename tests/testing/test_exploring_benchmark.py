@@ -8,7 +8,7 @@ import pytest
 from plain import explore
 
 import greenthreads
-from benchmarks import exploring, seam
+from benchmarks import exhausting, exploring, seam
 
 
 def test_the_programs_are_what_they_are_called() -> None:
@@ -42,6 +42,23 @@ def test_the_table_of_the_philosophers(capsys: pytest.CaptureFixture[str]) -> No
         "found, repeated, shrunk and explained",
         *(f"all schedules of at most {bound} preemptions (dfs)" for bound in (0, 1, 2)),
     ]
+
+
+def test_what_is_to_be_exhausted_is(capsys: pytest.CaptureFixture[str]) -> None:
+    programs = {name: test for name, test in exhausting.PROGRAMS.items() if name != "2 readers, 2 writers"}
+    exhausting.exhaust(programs, None)
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split("  ")[0] for line in lines] == list(programs)
+    # Each fork goes to one or the other first, but not round in a ring.
+    assert [line[53:].split()[:2] for line in lines[:2]] == [["30", "0"], ["62", "0"]]
+    assert all(line.endswith("  exhausted, no alarm") for line in lines)
+
+
+def test_executions_within_a_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "2 readers, 1 writer"
+    exhausting.within_bounds({name: exhausting.PROGRAMS[name]}, (0,), None)
+    every, reduced = map(int, capsys.readouterr().out.splitlines()[-1][53:].split()[1:3])
+    assert 1 < reduced < every
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="it reads /proc")

@@ -281,3 +281,34 @@ def test_a_predicate_of_c_announces_what_it_touches() -> None:
 
     assert explore(main, strategy="dpor").exhausted
     assert seen == {True, False}
+
+
+def test_a_check_and_what_is_done_after_it_in_both_orders() -> None:
+    made: set[tuple[int, ...]] = set()
+
+    def test() -> None:
+        cache: dict[str, int] = {}
+        makers: list[int] = []
+
+        def get(number: int) -> None:
+            if "key" not in cache:
+                cache["key"] = number
+                makers.append(number)
+
+        together(lambda: get(1), lambda: get(2))
+        made.add(tuple(makers))
+
+    found = explore(test, strategy="dpor")
+    assert found.exhausted
+    # One of them makes it; or both do, and either may be first.
+    assert made == {(1,), (2,), (1, 2), (2, 1)}
+
+
+def test_reads_of_the_same_in_several_threads_take_one_execution() -> None:
+    def test() -> None:
+        account = Account()
+        together(lambda: account.balance, lambda: account.balance, lambda: [account.balance, account.balance])
+
+    found = explore(test, strategy="dpor")
+    assert found.exhausted
+    assert found.executions == 1

@@ -78,6 +78,17 @@ ONCE_WRONG = {
     ),
     "yields in a row": Program((), ((Op("load"), Op("yield"), Op("store"), Op("yield"), Op("load")),) * 2),
     "waits that are due together": Program((("event", 0),), ((Op("sleep", 0, 1.0), Op("set")), (Op("wait", 0, 1.0),))),
+    "a notify by who does not hold the lock, unless somebody else does": Program(
+        (("condition of a lock", 0),), ((Op("acquire"),), (Op("notify", 0, 2),))
+    ),
+    "what ends early, and what only looks": Program(
+        (("event", 0),),
+        (
+            (Op("yield"), Op("set"), Op("wait")),
+            (Op("is_set"), Op("yield"), Op("is_set")),
+            (Op("wait", 0, 2.0), Op("is_set"), Op("yield")),
+        ),
+    ),
     "full, and empty again": Program(
         (("queue", 1),), ((Op("put"), Op("get", 0, 1.0)), (Op("put", 0, 0), Op("get", 0, 0), Op("get", 0, 0)))
     ),
