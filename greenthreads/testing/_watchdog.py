@@ -5,7 +5,7 @@ thread can set the flag. Nobody inside can notice. A kernel thread looks on, and
 of real time, raises `NoStep` asynchronously in the thread that runs.
 
 A thread that swallows it is told again, sooner, and at last left behind with its stack: from the constructor of the
-exception, which runs in that thread, there is a way out of any loop.
+exception, which runs in that thread, there is a way out of any loop. (Since Python 3.12.)
 
 Not while a debugger has stopped the program: no steps are taken then, either. A blocking call into C that is not under
 control (a socket of a C library's own) can't be ended from here: `NoStep` is raised when it returns.
@@ -36,6 +36,9 @@ _DEBUGGERS = ("bdb", "debugpy", "pdb", "pydevd", "_pydevd_bundle")
 
 # How often a thread is told, in one execution, before it is left behind.
 _MOST_TIMES = 5
+# Before 3.12 the interpreter counts, for the kernel thread, the exceptions that it is making, and tolerates no deep
+# recursion meanwhile: one that is never finished would have the next RecursionError abort the process.
+_MAY_LEAVE = sys.version_info >= (3, 12)
 
 
 class NoStep(BaseException):
@@ -89,7 +92,7 @@ class Watchdog:
         """`exc` is about to be raised in `task`, the calling thread. Whatever that makes of it, the execution fails."""
         self._times += 1
         task.scheduler.fail("exception", exc, task)
-        if self._times > _MOST_TIMES:
+        if self._times > _MOST_TIMES and _MAY_LEAVE:
             task.scheduler.abandon(task)
 
     def _watch(self) -> None:
