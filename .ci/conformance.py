@@ -74,7 +74,10 @@ def run_class(suite: str, name: str, methods: list[str], out: str) -> None:
 
 
 def _run_tests(suite: str, name: str, methods: list[str], out: str) -> None:
+    # Here, since all that it imports is to find the names patched.
     import unittest
+
+    from recording import Recording
 
     _leave_out()
     chosen = [
@@ -87,40 +90,7 @@ def _run_tests(suite: str, name: str, methods: list[str], out: str) -> None:
         del sys.modules[module]
     sys.meta_path.insert(0, _Refusing())
     with open(out, "a", encoding="utf-8", buffering=1) as lines:
-
-        class Result(unittest.TestResult):
-            def startTest(self, test: Any) -> None:
-                super().startTest(test)
-                self.outcome, self.reason = PASSED, ""
-                print(json.dumps([test._testMethodName, HUNG, ""]), file=lines)
-
-            def stopTest(self, test: Any) -> None:
-                super().stopTest(test)
-                print(json.dumps([test._testMethodName, self.outcome, self.reason]), file=lines)
-
-            def addError(self, test: Any, err: Any) -> None:
-                self._fail(err)
-
-            def addFailure(self, test: Any, err: Any) -> None:
-                self._fail(err)
-
-            def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
-                if err is not None:
-                    self._fail(err)
-
-            def addUnexpectedSuccess(self, test: Any) -> None:
-                self.outcome, self.reason = FAILED, "unexpected success"
-
-            def addSkip(self, test: Any, reason: str) -> None:
-                self.outcome, self.reason = SKIPPED, reason
-
-            def _fail(self, err: Any) -> None:
-                import traceback
-
-                self.outcome = FAILED
-                self.reason = "".join(traceback.format_exception(*err))
-
-        unittest.TestSuite(chosen).run(Result())
+        unittest.TestSuite(chosen).run(Recording(lines, lambda test: str(test._testMethodName), begins=True))
 
 
 def _leave_out() -> None:

@@ -19,6 +19,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from recording import FAILED, PASSED, Recording
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "conformance-io.md"
 
@@ -29,8 +31,6 @@ SUITES = (
 # Hangs without the library, too, where VSOCK has no loopback.
 LEFT_OUT = ("ThreadedVSOCKSocketStreamTest",)
 
-PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
-
 
 # ---- In the interpreter that runs a suite ----------------------------------------------------------------------------
 
@@ -39,45 +39,10 @@ def run(suite: str, only: list[str], out: str) -> None:
     """Run a suite, or some of its tests; write a line for each."""
     import unittest
 
-    class Result(unittest.TestResult):
-        outcome, reason = PASSED, ""
-
-        def startTest(self, test: Any) -> None:
-            super().startTest(test)
-            self.outcome, self.reason = PASSED, ""
-
-        def stopTest(self, test: Any) -> None:
-            super().stopTest(test)
-            print(json.dumps([_name(test), self.outcome, self.reason]), file=lines)
-
-        def addError(self, test: Any, err: Any) -> None:
-            if isinstance(test, unittest.TestCase):
-                self._fail(err)
-            else:  # The set-up of a class or a module has failed.
-                print(json.dumps([str(test), FAILED, self._exc_info_to_string(err, test)]), file=lines)  # type: ignore[attr-defined]
-
-        def addFailure(self, test: Any, err: Any) -> None:
-            self._fail(err)
-
-        def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
-            if err is not None:
-                self._fail(err)
-
-        def addUnexpectedSuccess(self, test: Any) -> None:
-            self.outcome, self.reason = FAILED, "unexpected success"
-
-        def addSkip(self, test: Any, reason: str) -> None:
-            self.outcome, self.reason = SKIPPED, reason
-
-        def _fail(self, err: Any) -> None:
-            import traceback
-
-            self.outcome, self.reason = FAILED, "".join(traceback.format_exception(*err))
-
     tests = _flat(unittest.defaultTestLoader.loadTestsFromName(f"test.{suite}"))
     chosen = [each for each in tests if type(each).__name__ not in LEFT_OUT and (not only or _name(each) in only)]
     with open(out, "a", encoding="utf-8", buffering=1) as lines:
-        unittest.TestSuite(chosen).run(Result())
+        unittest.TestSuite(chosen).run(Recording(lines, _name))
 
 
 def _flat(suite: Any) -> Any:

@@ -102,7 +102,10 @@ class Outside:
         self.waiting = False
 
     def wait(self, blocked: Iterable[object]) -> bool:
-        """Block until one of the descriptors is ready that threads are blocked for; False if none is, after a while."""
+        """Block until one of the descriptors is ready that threads are blocked for; False if none is, after a while.
+
+        Nothing is missed between the look and the wait: no thread of ours runs meanwhile, and readiness is a state.
+        """
         waits = [each for each in blocked if type(each) is Unready and each()]
         if not waits:
             return False
@@ -117,7 +120,6 @@ class Outside:
         else:
             self._seconds = max(self._seconds / 2, _SHORT)
         return came
-
 
     def give_time(self, seconds: float) -> None:
         """Virtual time is about to pass; child processes, to whom threads may look now and then, get some real time."""
