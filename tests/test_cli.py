@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import greenthreads
-from greenthreads import Event, SchedulerError, Thread, run_scheduler, sleep, yield_now
+from greenthreads import Event, SchedulerError, Thread, run_scheduler, yield_now
 from scheduler import Deadlock, Scheduler
 
 # Where the packages are, for a checkout that is not installed.
@@ -469,13 +469,13 @@ def test_a_deadlock_after_the_programs_end_is_one_too(tmp_path: Path) -> None:
 
 INTERRUPTED = """\
     import sys
-    from greenthreads import Event, Thread, sleep
+    from greenthreads import Thread, sleep, yield_now
 
     def work():
         try:
             print("a thread waits", flush=True)
             while not hasattr(sys, "last_value"):
-                sleep(0.001)
+                yield_now()
             print("main has ended", flush=True)
             sleep(1000)
         finally:
@@ -730,7 +730,7 @@ def test_in_an_ambient_scheduler_run_scheduler_runs_in_place() -> None:
 
     def inner(value: int, key: int) -> tuple[int, int]:
         Thread(target=unwound, args=("new daemon",), daemon=True).start()
-        Thread(target=lambda: (sleep(0.001), record.append("new thread"))).start()
+        Thread(target=lambda: (yield_now(), record.append("new thread"))).start()
         yield_now()
         return value, key
 

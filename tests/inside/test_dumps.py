@@ -240,11 +240,10 @@ def test_a_signal_makes_a_dump_while_all_threads_wait(on_signal: Callable[..., N
     event = Event()
 
     def ring() -> None:
-        while not event.is_set():
+        while "Event E1" not in file.getvalue():
             os.kill(os.getpid(), signal.SIGUSR1)
-            sleep(0.01)
-            if "Event E1" in file.getvalue():
-                event.set()
+            yield_now()
+        event.set()
 
     def main() -> None:
         ringer = Thread(target=ring, kind="kernel")
@@ -283,7 +282,7 @@ def test_by_default_it_goes_to_standard_error(
 def test_a_signal_in_the_middle_of_a_write_to_the_same_file(script: Callable[..., Any]) -> None:
     """The file's own lock is held then: written through the file, the dump would be a reentrant call."""
     program = """
-        import os, signal, sys, threading, time
+        import os, select, signal, sys, threading, time
         from greenthreads import dump_on_signal
 
         read, write = os.pipe()
@@ -291,9 +290,10 @@ def test_a_signal_in_the_middle_of_a_write_to_the_same_file(script: Callable[...
         dump_on_signal(signal.SIGUSR1)
 
         def disturb():
-            time.sleep(0.1)
-            os.kill(os.getpid(), signal.SIGUSR1)
-            time.sleep(0.1)
+            while select.select([], [write], [], 0)[1]:
+                time.sleep(0)
+            # The pipe is full, and the main thread, with most of its text yet to write, is in the middle of it.
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
             size = 0
             while size < 200_000:
                 size += len(os.read(read, 65536))
@@ -339,8 +339,9 @@ def test_the_command_dumps_on_sigquit(script: Callable[..., Any], tmp_path: Path
     program = tmp_path / "waits.py"
     program.write_text(
         "import os, signal, threading\n"
-        "threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGQUIT), name='killer').start()\n"
-        "threading.Event().wait(0.1)\n"
+        "killer = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGQUIT), name='killer')\n"
+        "killer.start()\n"
+        "killer.join()\n"
     )
     result = script(
         f"import sys\nfrom greenthreads.cli import main\nsys.exit(main(['--dump', {str(program)!r}]))", check=False

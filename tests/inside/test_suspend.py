@@ -17,19 +17,20 @@ from greenthreads import (
     ThreadInterrupted,
     current_thread,
     dump_threads,
-    run_scheduler,
     sleep,
     yield_now,
 )
+from scheduler import Scheduler, VirtualClock
 from scheduler.policies import Priorities
 
 
 @pytest.fixture(params=["ring", "policy"])
 def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """`run_scheduler`, with the ring and with a policy in its place."""
+    """Run in virtual time, with the ring and with a policy in its place."""
 
     def with_policy(main: Callable[..., Any], **kwargs: Any) -> Any:
-        return run_scheduler(main, policy=Priorities() if request.param == "policy" else None, **kwargs)
+        policy = Priorities() if request.param == "policy" else None
+        return Scheduler(clock=VirtualClock(), policy=policy, **kwargs).run(main)
 
     return with_policy
 
@@ -132,11 +133,11 @@ def test_a_deadline_passes_meanwhile(run: Callable[..., Any]) -> None:
     record: list[object] = []
 
     def main() -> None:
-        thread = Thread(target=lambda: record.append(Event().wait(0.001)))
+        thread = Thread(target=lambda: record.append(Event().wait(1)))
         thread.start()
         yield_now()
         thread.suspend()
-        sleep(0.01)
+        sleep(2)
         assert record == []
         thread.resume()
         thread.join()
@@ -185,7 +186,7 @@ def test_a_lock_goes_on_being_held(run: Callable[..., Any]) -> None:
         thread.start()
         yield_now()
         thread.suspend()
-        got = lock.acquire(timeout=0.001)
+        got = lock.acquire(timeout=1)
         thread.resume()
         return got, lock.acquire()
 

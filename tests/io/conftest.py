@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from greenthreads import Thread, run_scheduler
 from greenthreads.carriers import Kind
+from scheduler import poller
 
 
 @pytest.fixture
@@ -36,3 +38,14 @@ def in_thread(kind: Kind) -> Callable[..., Any]:
         return value
 
     return run
+
+
+@pytest.fixture
+def waits_for_a_descriptor(waits: Callable[[Any], bool]) -> Callable[[Thread], bool]:
+    """Whether a thread is where it blocks until a descriptor is ready: for one of the kernel's, the system knows."""
+
+    def blocked(thread: Thread) -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)
+        return waits(thread) or (frame is not None and frame.f_code is poller.any_ready.__code__)
+
+    return blocked

@@ -17,7 +17,7 @@ import pytest
 import greenthreads
 import greenthreads.socket
 from greenthreads import Event, Thread, aio, files, run_scheduler, signal, sleep, watchdog, yield_now
-from scheduler import SchedulerError
+from scheduler import SchedulerError, current_task
 
 InThread = Callable[..., Any]
 
@@ -57,10 +57,11 @@ def test_a_signal_that_does_not_come() -> None:
     assert run_scheduler(signal.sigtimedwait, [SIGNAL], 0.01).si_signo == SIGNAL
 
 
-def test_a_handler_runs_while_all_wait_for_descriptors() -> None:
+def test_a_handler_runs_while_all_wait_for_descriptors(until: Any) -> None:
     record: list[str] = []
 
     def main() -> None:
+        scheduler: Any = current_task().scheduler
         event = Event()
 
         def handler(number: int, frame: object) -> None:
@@ -72,12 +73,13 @@ def test_a_handler_runs_while_all_wait_for_descriptors() -> None:
         reader = Thread(target=a.recv, args=(1,))
         reader.start()
         yield_now()
-        timer = threading.Timer(0.01, standard.pthread_kill, (threading.get_ident(), SIGNAL))
-        timer.start()
+        me = threading.get_ident()
+        killer = threading.Thread(target=lambda: (until(lambda: scheduler.asleep), standard.pthread_kill(me, SIGNAL)))
+        killer.start()
         event.wait()
         b.send(b"x")
         reader.join()
-        timer.join()
+        killer.join()
         a.close()
         b.close()
         standard.signal(SIGNAL, before)
@@ -86,25 +88,28 @@ def test_a_handler_runs_while_all_wait_for_descriptors() -> None:
     assert record == ["handled"]
 
 
-def test_a_handler_in_the_scheduler_must_not_wait() -> None:
+def test_a_handler_in_the_scheduler_must_not_wait(until: Any) -> None:
     """It says so, instead of stopping everybody."""
     record: list[type] = []
 
     def main() -> None:
+        scheduler: Any = current_task().scheduler
         a, b = greenthreads.socket.socketpair()
+        event = Event()
 
         def handler(number: int, frame: object) -> None:
             try:
                 a.recv(1)
             except SchedulerError as error:
                 record.append(type(error))
+            event.set()
 
         before = standard.signal(SIGNAL, handler)
-        timer = threading.Timer(0.01, standard.pthread_kill, (threading.get_ident(), SIGNAL))
-        timer.start()
-        while not record:
-            sleep(0.01)
-        timer.join()
+        me = threading.get_ident()
+        killer = threading.Thread(target=lambda: (until(lambda: scheduler.asleep), standard.pthread_kill(me, SIGNAL)))
+        killer.start()
+        event.wait()
+        killer.join()
         standard.signal(SIGNAL, before)
         a.close()
         b.close()
@@ -160,7 +165,7 @@ def test_coroutines_of_many_threads_run_at_once() -> None:
     assert run_scheduler(main) == list(range(count))
 
 
-def test_an_interrupt_cancels_the_coroutine() -> None:
+def test_an_interrupt_cancels_the_coroutine(until: Any) -> None:
     record: list[str] = []
 
     async def wait() -> None:
@@ -179,8 +184,7 @@ def test_an_interrupt_cancels_the_coroutine() -> None:
     def main() -> None:
         thread = Thread(target=body)
         thread.start()
-        while not record:
-            sleep(0.001)
+        until(lambda: record)
         thread.interrupt()
         thread.join()
 
@@ -271,7 +275,7 @@ def test_a_file_through_kernel_threads(in_thread: InThread, tmp_path: Any) -> No
         in_thread(files.open, tmp_path / "none")
 
 
-def test_others_run_while_a_file_is_read() -> None:
+def test_others_run_while_a_file_is_read(until: Any) -> None:
     class Slow(io.StringIO):
         def read(self, size: int | None = -1) -> str:
             record.append("reading")
@@ -285,8 +289,7 @@ def test_others_run_while_a_file_is_read() -> None:
         file = files.File(Slow("text"))
         thread = Thread(target=lambda: record.append(file.read()))
         thread.start()
-        while not record:
-            sleep(0.001)
+        until(lambda: record)
         record.append("others run")
         let_go.set()
         thread.join()
@@ -323,7 +326,7 @@ def spin(until: Callable[[], object]) -> None:
 @pytest.fixture
 def watching() -> Iterator[list[watchdog.Blocked]]:
     found: list[watchdog.Blocked] = []
-    watchdog.start(0.05, found.append)
+    watchdog.start(0.02, found.append)
     yield found
     watchdog.stop()
 
@@ -337,16 +340,16 @@ def test_who_keeps_the_scheduler_is_named_with_its_stack(watching: list[watchdog
     run_scheduler(main)
     (blocked,) = watching
     assert blocked.thread == "the spinner"
-    assert blocked.seconds >= 0.05
+    assert blocked.seconds >= 0.02
     assert "in spin" in blocked.stack
     assert "thread 'the spinner' has kept its scheduler for" in str(blocked)
 
 
 def test_who_switches_or_sleeps_is_not(watching: list[watchdog.Blocked]) -> None:
     def main() -> None:
-        thread = Thread(target=sleep, args=(0.3,))
+        thread = Thread(target=sleep, args=(0.1,))
         thread.start()
-        end = time.monotonic() + 0.3
+        end = time.monotonic() + 0.1
         while time.monotonic() < end:
             yield_now()
         thread.join()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from greenthreads import Event, Thread, run_scheduler, sleep, socket, yield_now
+from greenthreads import Event, Thread, current_thread, run_scheduler, sleep, socket, yield_now
 
 
 class Ticker:
@@ -47,7 +47,7 @@ def test_a_half_open_connection() -> None:
             client = socket.create_connection(server.getsockname())
             connection, _ = server.accept()
             with client, connection, Ticker() as ticker:
-                connection.settimeout(0.05)
+                connection.settimeout(0.01)
                 with pytest.raises(TimeoutError):
                     connection.recv(1)
                 # It is still good.
@@ -98,16 +98,17 @@ def test_a_full_send_buffer_and_a_slow_reader() -> None:
     assert run_scheduler(main) == (True, True)
 
 
-def test_the_other_side_goes_while_one_sends() -> None:
+def test_the_other_side_goes_while_one_sends(until: Any, waits: Any) -> None:
     def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             client = socket.create_connection(server.getsockname())
             connection, _ = server.accept()
 
             def go() -> None:
-                sleep(0.01)
+                until(lambda: waits(sender))
                 client.close()
 
+            sender = current_thread()
             thread = Thread(target=go)
             thread.start()
             with connection, pytest.raises((BrokenPipeError, ConnectionResetError)):
@@ -201,7 +202,7 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(300)])])
-def test_idle_connections_cost_nobody_anything(count: int) -> None:
+def test_idle_connections_cost_nobody_anything(count: int, until: Any) -> None:
     """All of them are parked, the scheduler sleeps, and who comes is served at once."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
@@ -232,18 +233,16 @@ def test_idle_connections_cost_nobody_anything(count: int) -> None:
             acceptor.start()
             command = [sys.executable, "-c", HOLDER, str(server.getsockname()[1]), str(count)]
             with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-                while idle < count:
-                    sleep(0.01)
+                until(lambda: idle >= count)
                 cpu = resource.getrusage(resource.RUSAGE_SELF)
-                sleep(0.5)
+                sleep(0.1)
                 after = resource.getrusage(resource.RUSAGE_SELF)
                 with socket.create_connection(server.getsockname()) as one:
                     one.sendall(b"x")
                     assert one.recv(1) == b"x"
                 found = idle
                 holder.communicate()
-            while idle:
-                sleep(0.01)
+            until(lambda: not idle)
             server.close()
             acceptor.join()
         return found, after.ru_nvcsw - cpu.ru_nvcsw
@@ -254,4 +253,4 @@ def test_idle_connections_cost_nobody_anything(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert found >= count
     # It slept: a scheduler that looks at each connection now and then would wake up far more often.
-    assert switches < 100
+    assert switches < 20

@@ -61,7 +61,7 @@ def test_others_run_while_one_waits_for_a_child() -> None:
     assert record == ["others run", 0]
 
 
-def test_others_run_while_one_reads_what_a_child_writes() -> None:
+def test_others_run_while_one_reads_what_a_child_writes(until: Any) -> None:
     record: list[object] = []
 
     def main() -> None:
@@ -73,8 +73,7 @@ def test_others_run_while_one_reads_what_a_child_writes() -> None:
             record.append("write")
             child.stdin.write(line)
             child.stdin.flush()
-            while record[-1] == "write":
-                sleep(0.001)
+            until(lambda: record[-1] != "write")
         child.stdin.close()
         thread.join()
         child.stdout.close()
@@ -131,7 +130,7 @@ def test_a_child_that_ignores_sigterm() -> None:
         assert child.stdout.readline() == b"ready\n"
         child.terminate()
         with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(0.1)
+            child.wait(0.02)
         child.kill()
         status: int = child.wait()
         child.stdout.close()
@@ -228,7 +227,7 @@ def test_others_run_while_one_reads_a_pipe() -> None:
     assert record == ["others run", b"ab", 3]
 
 
-def test_two_readers_share_a_pipe() -> None:
+def test_two_readers_share_a_pipe(until: Any) -> None:
     """Both are woken by the first byte; who finds nothing waits again, and stops nobody."""
     record: list[bytes] = []
 
@@ -239,8 +238,7 @@ def test_two_readers_share_a_pipe() -> None:
             each.start()
         yield_now()
         os.write(write, b"a")
-        while len(record) < 1:
-            sleep(0.001)
+        until(lambda: record)
         os.write(write, b"b")
         for each in threads:
             each.join()

@@ -9,7 +9,6 @@ import select
 import socket as standard
 import struct
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -395,7 +394,7 @@ def test_a_unix_socket_with_a_full_backlog_is_waited_for(in_thread: InThread, tm
 
 
 @pytest.mark.parametrize("what", ["recv", "recv_into", "accept", "sendall", "recvfrom"])
-def test_closing_ends_the_waits_of_others(kind: Kind, what: str, waits: Callable[[Any], bool]) -> None:
+def test_closing_ends_the_waits_of_others(kind: Kind, what: str, waits_for_a_descriptor: Any, until: Any) -> None:
     record: list[int | None] = []
 
     def main() -> None:
@@ -406,11 +405,9 @@ def test_closing_ends_the_waits_of_others(kind: Kind, what: str, waits: Callable
             a.bind(("127.0.0.1", 0))
         else:
             a, b = socket.socketpair()
-        entered = Event()
 
         def wait() -> None:
             arguments = {"recv_into": bytearray(1), "sendall": bytes(10_000_000)}.get(what, 1)
-            entered.set()
             try:
                 getattr(a, what)(*(() if what == "accept" else (arguments,)))
             except OSError as error:
@@ -418,10 +415,7 @@ def test_closing_ends_the_waits_of_others(kind: Kind, what: str, waits: Callable
 
         thread = Thread(target=wait, kind=kind)
         thread.start()
-        entered.wait()
-        for _ in range(10):
-            yield_now()
-        time.sleep(0.01 if kind == "kernel" else 0)
+        until(lambda: waits_for_a_descriptor(thread))
         a.close()
         thread.join()
         if b is not None:

@@ -123,7 +123,7 @@ def test_timeouts(in_scheduler: Any) -> None:
         client.settimeout(0)
         with pytest.raises(ssl.SSLWantReadError):
             client.recv(1)
-        client.settimeout(0.05)
+        client.settimeout(0.01)
         with pytest.raises(TimeoutError, match="The write operation timed out"):
             while True:
                 client.sendall(bytes(100_000))
@@ -140,7 +140,7 @@ def test_a_peer_that_stops_in_the_handshake(kind: Kind) -> None:
         a, b = socket.socketpair()
 
         def shake() -> None:
-            a.settimeout(0.05)
+            a.settimeout(0.01)
             with pytest.raises(TimeoutError, match="The handshake operation timed out"):
                 server_context.wrap_socket(a, server_side=True)
             record.append("timed out")

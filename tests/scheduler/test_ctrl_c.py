@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,20 +41,20 @@ def soon(until: Any) -> Iterator[Callable[[Callable[[], object]], None]]:
 
 
 @pytest.fixture
-def cut_short_nothing() -> Iterator[Callable[[], None]]:
-    """Press Ctrl-C so that the signal does not end the sleep of the main kernel thread.
+def cut_short_nothing(until: Any) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Press Ctrl-C once a condition holds, so that the signal does not end the sleep of the main kernel thread.
 
     By having the system give it to another one. A signal that comes just before the sleep begins does the same, about
     once in 200 times on a busy machine.
     """
-    asked = threading.Event()
-    kernel = threading.Thread(target=lambda: (asked.wait(), time.sleep(0.05), ctrl_c()))
+    asked: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+    kernel = threading.Thread(target=lambda: (until(asked.get()), ctrl_c()))
     kernel.start()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        yield asked.set
+        yield asked.put
     finally:
-        asked.set()
+        asked.put(lambda: True)
         kernel.join()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
@@ -95,7 +95,8 @@ def test_while_everything_sleeps(soon: Any, wait: Callable[[], object]) -> None:
 
 def test_a_sleep_that_the_signal_does_not_cut_short_is_no_long_one(cut_short_nothing: Any) -> None:
     def main() -> None:
-        cut_short_nothing()
+        scheduler: Any = current_task().scheduler
+        cut_short_nothing(lambda: scheduler.asleep)
         with pytest.raises(KeyboardInterrupt):
             sleep(1000)
 
@@ -103,10 +104,11 @@ def test_a_sleep_that_the_signal_does_not_cut_short_is_no_long_one(cut_short_not
 
 
 @pytest.mark.parametrize("timeout", [-1, 1000])
-def test_nor_is_the_wait_of_a_kernel_thread(cut_short_nothing: Any, timeout: float) -> None:
+def test_nor_is_the_wait_of_a_kernel_thread(cut_short_nothing: Any, timeout: float, waits: Any) -> None:
     lock = Lock()
     lock.acquire()
-    cut_short_nothing()
+    me = current_task()
+    cut_short_nothing(lambda: waits(me))
     with pytest.raises(KeyboardInterrupt):
         lock.acquire(timeout=timeout)
     lock.release()
@@ -119,7 +121,8 @@ def test_nor_the_unwinding_of_daemons(cut_short_nothing: Any) -> None:
         try:
             sleep(1000)
         finally:
-            cut_short_nothing()
+            scheduler: Any = current_task().scheduler
+            cut_short_nothing(lambda: scheduler.asleep)
             try:
                 sleep(4)
                 record.append("never")
@@ -439,6 +442,7 @@ from greenthreads import Thread, run_scheduler, sleep
 
 def worker():
     try:
+        print("ready", flush=True)
         sleep(1000)
     finally:
         print("worker unwound", flush=True)
@@ -446,7 +450,6 @@ def worker():
 def main():
     Thread(target=worker, daemon=True).start()
     try:
-        print("ready", flush=True)
         sleep(1000)
     finally:
         print("main unwound", flush=True)
@@ -468,7 +471,6 @@ run_scheduler(main)
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=30)
     assert out == "main unwound\nworker unwound\n"

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 
 import greenthreads
 from greenthreads import Deadlock, Event, Lock, Queue, SimpleQueue, Thread, run_in_kernel_thread
-from scheduler import WaitQueue, current_task, run_scheduler, sleep, yield_now
+from scheduler import Scheduler, WaitQueue, current_task, run_scheduler, sleep, yield_now
 
 
 def here(offset: int = 0) -> int:
@@ -246,14 +245,13 @@ def test_threads_that_wait_with_a_deadline_are_no_deadlock(run_virtually: Callab
     assert run_virtually(main) is True
 
 
-def test_a_kernel_thread_may_still_wake_somebody() -> None:
+def test_a_kernel_thread_may_still_wake_somebody(until: Any) -> None:
     event = Event()
-    go = threading.Event()
 
     def main() -> bool:
-        kernel = threading.Thread(target=lambda: (go.wait(), time.sleep(0.05), event.set()))
+        scheduler: Any = current_task().scheduler
+        kernel = threading.Thread(target=lambda: (until(lambda: scheduler.asleep), event.set()))
         kernel.start()
-        go.set()
         answer = event.wait()
         kernel.join()
         return answer
@@ -261,19 +259,21 @@ def test_a_kernel_thread_may_still_wake_somebody() -> None:
     assert run_scheduler(main) is True
 
 
-def test_a_call_in_a_kernel_thread_may_still_wake_somebody() -> None:
+def test_a_call_in_a_kernel_thread_may_still_wake_somebody(until: Any) -> None:
     def main() -> str:
+        scheduler: Any = current_task().scheduler
         event = Event()
-        Thread(target=run_in_kernel_thread, args=(lambda: (time.sleep(0.05), event.set()),)).start()
+        Thread(target=run_in_kernel_thread, args=(lambda: (until(lambda: scheduler.asleep), event.set()),)).start()
         event.wait()
         return "woken"
 
     assert run_scheduler(main) == "woken"
 
 
-def test_once_the_last_kernel_thread_has_ended_nobody_can() -> None:
+def test_once_the_last_kernel_thread_has_ended_nobody_can(until: Any) -> None:
     def main() -> None:
-        threading.Thread(target=time.sleep, args=(0.05,)).start()
+        scheduler: Any = current_task().scheduler
+        threading.Thread(target=until, args=(lambda: scheduler.asleep,)).start()
         Event().wait()
 
     with pytest.raises(Deadlock):
@@ -290,18 +290,21 @@ def test_idle_pooled_kernel_threads_wake_nobody() -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there are no such signals on Windows")
-def test_a_signal_handler_may_still_wake_somebody() -> None:
+def test_a_signal_handler_may_still_wake_somebody(until: Any) -> None:
     event = Event()
     before = signal.signal(signal.SIGUSR1, lambda number, frame: event.set())
     try:
 
         def main() -> bool:
-            timer = threading.Thread(target=lambda: (time.sleep(0.05), os.kill(os.getpid(), signal.SIGUSR1)))
-            timer.start()
+            scheduler: Any = current_task().scheduler
+            killer = threading.Thread(
+                target=lambda: (until(lambda: scheduler.asleep), os.kill(os.getpid(), signal.SIGUSR1))
+            )
+            killer.start()
             try:
                 return event.wait()
             finally:
-                timer.join()
+                killer.join()
 
         assert run_scheduler(main) is True
     finally:
@@ -315,7 +318,7 @@ def test_a_signal_handler_alone_may_wake_somebody() -> None:
     try:
 
         def main() -> bool:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
             return event.wait()
 
         assert run_scheduler(main) is True
@@ -332,11 +335,12 @@ def test_signals_that_are_ignored_or_left_to_the_system_wake_nobody() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_scheduler_off_the_main_kernel_thread_waits_for_that_one() -> None:
+def test_a_scheduler_off_the_main_kernel_thread_waits_for_that_one(until: Any) -> None:
     event = Event()
-    kernel = threading.Thread(target=run_scheduler, args=(event.wait,))
+    scheduler = Scheduler()
+    kernel = threading.Thread(target=scheduler.run, args=(event.wait,))
     kernel.start()
-    time.sleep(0.05)
+    until(lambda: scheduler.asleep)
     assert kernel.is_alive()
     event.set()
     kernel.join()

@@ -51,12 +51,12 @@ def test_in_the_main_user_thread_run_scheduler_returns_in_both(script: Any) -> N
 def main():
     event = Event()
     Thread(target=waiter, args=(event,), name="waiter").start()
-    Thread(target=sleep, args=(0.01,), name="sleeper").start()
+    Thread(target=sleep, args=(0.001,), name="sleeper").start()
     yield_now()
     child = os.fork()
     if child == 0:
         say("child sees", names(), greenthreads.active_count())
-        yield_now(); sleep(0.02)
+        yield_now(); sleep(0.002)
         event.set(); yield_now()
         return "child returns"
     say("child's status", status_of(child))
@@ -88,7 +88,7 @@ def forker():
     child = os.fork()
     if child == 0:
         say("child sees", names(), greenthreads.current_thread() is greenthreads.main_thread())
-        yield_now(); sleep(0.01)
+        yield_now(); sleep(0.001)
         print("flushed at the end")
         return
     say("child's status", status_of(child))
@@ -138,7 +138,7 @@ def in_child():
     foreign.start()
     foreign.join()
     say(who(), got, record, run_in_kernel_thread(lambda: "in a kernel thread"), names())
-    Thread(target=lambda: (sleep(0.01), say(who(), "late thread"))).start()
+    Thread(target=lambda: (sleep(0.001), say(who(), "late thread"))).start()
 
 def forker():
     child = os.fork()

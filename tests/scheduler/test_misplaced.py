@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -245,11 +244,13 @@ def test_a_blocking_call_of_the_system_s_blocks_all_and_breaks_nothing() -> None
     def main() -> None:
         thread = Thread(target=lambda: record.append("other"))
         thread.start()
-        time.sleep(0.01)
+        kernel = threading.Thread(target=lambda: record.append("kernel thread"))
+        kernel.start()
+        kernel.join()
         record.append("main")
 
     run_scheduler(main)
-    assert record == ["main", "other"]
+    assert record == ["kernel thread", "main", "other"]
 
 
 def test_an_observer_hears_of_each_thread_and_is_told_of_no_other() -> None:

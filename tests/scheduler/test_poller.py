@@ -313,25 +313,28 @@ def test_threads_that_only_yield_starve_nobody(run: Callable[..., Any], pair: Pa
     run(main)
 
 
-def test_a_kernel_thread_wakes_a_scheduler_that_sleeps_in_the_poller(run: Callable[..., Any], pair: Pair) -> None:
+def test_a_kernel_thread_wakes_a_scheduler_that_sleeps_in_the_poller(
+    run: Callable[..., Any], pair: Pair, until: Any
+) -> None:
     record: list[str] = []
 
     def main() -> None:
         me = current_task()
-        assert me.scheduler is not None
-        reader = me.scheduler.spawn(lambda: wait_for(pair[0].fileno(), READ))
+        scheduler: Any = me.scheduler
+        reader = scheduler.spawn(lambda: wait_for(pair[0].fileno(), READ))
         waiters: dict[Any, None] = {me: None}
 
         def wake() -> None:
+            until(lambda: scheduler.asleep)
             record.append("ring")
             waiters.pop(me)
             me.unpark()
 
-        timer = threading.Timer(0.01, wake)
-        timer.start()
+        kernel = threading.Thread(target=wake)
+        kernel.start()
         me.park(waiters, "a ring")
         record.append("woken")
-        timer.join()
+        kernel.join()
         pair[1].send(b"x")
         reader.join()
 
@@ -339,12 +342,15 @@ def test_a_kernel_thread_wakes_a_scheduler_that_sleeps_in_the_poller(run: Callab
     assert record == ["ring", "woken"]
 
 
-def test_no_deadlock_is_seen_while_somebody_waits_for_a_descriptor(run: Callable[..., Any], pair: Pair) -> None:
+def test_no_deadlock_is_seen_while_somebody_waits_for_a_descriptor(
+    run: Callable[..., Any], pair: Pair, until: Any
+) -> None:
     def main() -> None:
-        timer = threading.Timer(0.05, pair[1].send, (b"x",))
-        timer.start()
+        scheduler: Any = current_task().scheduler
+        kernel = threading.Thread(target=lambda: (until(lambda: scheduler.asleep), pair[1].send(b"x")))
+        kernel.start()
         assert wait_for(pair[0].fileno(), READ)
-        timer.join()
+        kernel.join()
 
     run(main)
 

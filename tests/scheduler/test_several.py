@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from greenthreads import Event, Lock, Queue, SimpleQueue, Thread
-from scheduler import current_task, run_scheduler, sleep, yield_now
+from scheduler import current_task, run_scheduler, yield_now
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_a_kernel_thread_starts_user_threads_in_the_scheduler_that_it_was_starte
     assert record == [(0, here), (1, here), (2, here), "kernel"]
 
 
-def test_a_kernel_thread_keeps_on_starting_user_threads_while_the_scheduler_ends() -> None:
+def test_a_kernel_thread_keeps_on_starting_user_threads_while_the_scheduler_ends(until: Any) -> None:
     """Each start either runs or is refused."""
     record: list[object] = []
     refused: list[str] = []
@@ -237,8 +237,7 @@ def test_a_kernel_thread_keeps_on_starting_user_threads_while_the_scheduler_ends
     def main() -> Thread:
         thread = Thread(target=kernel_main, kind="kernel")
         thread.start()
-        while len(record) < 10:
-            sleep(0.001)
+        until(lambda: len(record) >= 10)
         return thread
 
     for _ in range(20):

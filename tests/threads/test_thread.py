@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import greenthreads
-from greenthreads import Event, Lock, Queue, Thread, run_scheduler, sleep, yield_now
+from greenthreads import Event, Lock, Queue, Thread, run_scheduler, yield_now
 from greenthreads.carriers import Kind
 
 
@@ -248,7 +248,7 @@ def test_the_name_does_not_change_when_the_thread_ends(in_main: Any) -> None:
     assert in_main(main).endswith(" (worker)")
 
 
-def test_identifiers(in_main: Any, kind: Kind) -> None:
+def test_identifiers(in_main: Any, kind: Kind, until: Any) -> None:
     seen: list[tuple[Thread, int, int, int]] = []
     gate = Event()
 
@@ -270,8 +270,7 @@ def test_identifiers(in_main: Any, kind: Kind) -> None:
             # At once, not when it first runs.
             assert thread.ident is not None
             assert thread.native_id is not None
-        while len(seen) < 5:
-            sleep(0.001)
+        until(lambda: len(seen) == 5)
         idents = [thread.ident for thread in threads]
         native = [thread.native_id for thread in threads]
         assert len(set(idents) | {greenthreads.get_ident(), 0}) == 7
