@@ -26,6 +26,11 @@ leaving a thread blocked that such a step lets go on, since to leave it would co
   leads to `v`, then `v`, keeps to the bound, so it was visited; there `v` was found to depend on `p`, and a thread `q`
   was tried in `s` that moves before `v`. Then `w` excludes `q` even before `v`: a contradiction.
 
+**Operations that wait.** Where `v` may have to wait, what let it go on at last need not be what leads to it: the block
+of `p` may have taken the room for which `v` then waited until another thread made some. So each step of `p` that it
+depends on is taken for the one in its way; what leads to `v` is what does not come after that one; and each thread that
+can be first of this is tried, for it may lead to something that `v` does not need.
+
 Rejected: sleep sets. That a thread was tried in `s` says that all was seen that does not exclude its *block*; but a
 step of another thread wakes it only if it depends on the step that is asleep. And where the thread sleeps that would
 have to be tried for `v`, the induction has nothing to stand on. So executions may repeat others, up to equivalence.
@@ -199,17 +204,23 @@ class _Dependences(Order):
             if self.ordinals[at] > now[number]:
                 found.setdefault(number, []).append(at)
         for number, places in found.items():
+            others = [at for other, theirs in found.items() if other != number for at in theirs]
+            if event.guarded:
+                for at in self._places[number][now[number] : self.ordinals[places[-1]]]:
+                    if at in places or self._dpor.nodes[at].begins:
+                        before = list(now)
+                        for other in others:
+                            if self.clocks[other][number] < self.ordinals[at]:
+                                join(before, self.clocks[other])
+                        self._turn_back(at, event, before)
+                continue
             before = list(now)
-            for other, theirs in found.items():
-                # What was never taken comes after none of them.
-                if was_taken and other != number:
-                    for at in theirs:
-                        join(before, self.clocks[at])
-            # The last of them; if one may have to wait for the last, the step that is in its way is an earlier one.
-            direct = {at for at in (places if event.guarded else places[-1:]) if self.ordinals[at] > before[number]}
-            if direct:
-                for at in self._places[number][before[number] : self.ordinals[max(direct)]]:
-                    if at in direct or self._dpor.nodes[at].begins:
+            # What was never taken comes after none of them.
+            for at in others if was_taken else ():
+                join(before, self.clocks[at])
+            if self.ordinals[places[-1]] > before[number]:
+                for at in self._places[number][before[number] : self.ordinals[places[-1]]]:
+                    if at == places[-1] or self._dpor.nodes[at].begins:
                         self._turn_back(at, event, before)
 
     def _turn_back(self, at: int, event: Event, before: Clock) -> None:
@@ -228,6 +239,12 @@ class _Dependences(Order):
             if all(other == number or ordinals[first] > self.clocks[place][other] for other, first in firsts.items())
         ]
         node = self._dpor.nodes[at]
+        if event.guarded:
+            # See above.
+            for number in sorted({*ids, event.id}):
+                if number in node.footprints:
+                    self._dpor.insert(node, [number])
+            return
         possible = [number for number in ids or [event.id] if number in node.footprints]
         if possible:
             self._dpor.insert(node, possible)
