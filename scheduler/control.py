@@ -54,6 +54,9 @@ class Part(enum.Enum):
     # The length, the set of keys: what `len`, iteration and truth read, and an append or a new key writes.
     SIZE = "size"
 
+    # Of C: parts are keys at each step.
+    __hash__ = object.__hash__
+
     def __repr__(self) -> str:
         return self.name
 

@@ -21,7 +21,7 @@ from scheduler.control import WHOLE, Part
 if TYPE_CHECKING:
     from scheduler.strategy import Choice
 
-__all__ = ["CHANGE", "JOIN_IN", "LOOK", "Touch", "conflict", "go_together", "touches"]
+__all__ = ["CHANGE", "JOIN_IN", "LOOK", "PLAIN", "Touch", "conflict", "go_together", "touches"]
 
 LOOK: Final = 0
 CHANGE: Final = 1
@@ -51,7 +51,7 @@ _LOOKS = frozenset(("broken", "is_alive", "is_set", "join", "locked", "n_waiting
 # Operations that are nobody else's business.
 _PRIVATE = frozenset(("acquire_again", "begin", "call", "release_one", "sleep", "yield"))
 # Keys that can be compared without asking code of the program.
-_PLAIN = (str, int, bytes, float, bool, type(None), Part)
+PLAIN: Final = frozenset((str, int, bytes, float, bool, type(None), Part))
 
 
 def touches(choice: Choice) -> list[Touch]:
@@ -102,7 +102,7 @@ def _with_its_lock(obj: Any, op: str) -> list[Touch]:
 
 def comparable(part: Any) -> Any:
     """`part`, or WHOLE in place of a key that only code of the program could compare."""
-    if type(part) in _PLAIN or (type(part) is tuple and all(type(each) in _PLAIN for each in part)):
+    if type(part) in PLAIN or (type(part) is tuple and all(type(each) in PLAIN for each in part)):
         return part
     return WHOLE
 

@@ -41,8 +41,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler.dependence import CHANGE, EXECUTION
-from scheduler.errors import ReplayDivergence
-from scheduler.strategies.happened import Clock, Event, Footprint, Order, Recording, join
+from scheduler.strategies.happened import Footprint, Order, Recording, Step, Steps, places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,13 +51,15 @@ if TYPE_CHECKING:
 __all__ = ["BoundedDPOR"]
 
 
-class _Node:
+class _Node(Step):
     """A state: who could go on, who was tried, who is to be. Kept while executions share it."""
 
-    __slots__ = ("begins", "chosen", "cost", "footprints", "free", "op", "running", "to_try", "tried")
+    __slots__ = ("begins", "cost", "free", "running", "to_try", "tried")
 
-    def __init__(self, footprints: dict[int, Footprint], cost: int, running: Choice | None) -> None:
-        self.footprints = footprints
+    def __init__(
+        self, choices: dict[int, Footprint], released: Sequence[int], cost: int, running: Choice | None
+    ) -> None:
+        super().__init__(choices, released, -1)
         # How many preemptions there were before.
         self.cost = cost
         self.running = -1 if running is None else running.id
@@ -66,13 +67,11 @@ class _Node:
         self.free = running is None or running.op == "yield"
         self.to_try: list[int] = []
         self.tried: set[int] = set()
-        self.chosen = -1
-        self.op = ""
         # Whether the step that was chosen begins a block.
         self.begins = True
 
     def choose(self, number: int) -> None:
-        self.chosen = number
+        self.id = number
         self.tried.add(number)
         self.begins = self.free or number != self.running
 
@@ -82,7 +81,7 @@ class _Node:
         return self.cost + (self.begins and not self.free)
 
 
-class BoundedDPOR(Recording):
+class BoundedDPOR(Recording[_Node]):
     """Every execution of at most `bound` preemptions, up to the order of independent steps."""
 
     name = "dpor"
@@ -92,9 +91,8 @@ class BoundedDPOR(Recording):
             raise ValueError(f"the bound on preemptions must be at least 0, not {bound}")
         super().__init__()
         self._bound = bound
-        self.nodes: list[_Node] = []
-        # How many nodes were there when the execution began: what happened up to them has been looked at before.
-        self.known = 0
+        # Whether executions come after another one, which has left nodes.
+        self._has_begun = False
         # Whether the bound has kept anything from being tried.
         self._is_cut = False
         # Whether there are daemons; see `footprint`.
@@ -103,7 +101,7 @@ class BoundedDPOR(Recording):
     def begin(self) -> bool:
         """See `Strategy`."""
         nodes = self.nodes
-        if self.known:
+        if self._has_begun:
             while nodes and not nodes[-1].to_try:
                 nodes.pop()
             if not nodes:
@@ -111,8 +109,8 @@ class BoundedDPOR(Recording):
                 self.exhausted = not self._is_cut
                 return False
             nodes[-1].choose(nodes[-1].to_try.pop())
-        self.known = max(1, len(nodes))
-        self.forget(self.known - 1)
+        self._has_begun = True
+        self.forget()
         return True
 
     def footprint(self, choice: Choice) -> Footprint:
@@ -128,20 +126,18 @@ class BoundedDPOR(Recording):
 
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
         """See `Strategy`. Here there may be a single choice."""
-        depth = len(self.events)
-        footprints = self.footprints(choices)
-        if depth < len(self.nodes):
-            node = self.nodes[depth]
-            if node.footprints != footprints:
-                raise ReplayDivergence(depth, (node.chosen, node.op), [(c.id, c.op) for c in choices])
+        nodes = self.nodes
+        if self.depth < len(nodes):
+            node = nodes[self.depth]
+            self.again(node, choices)
         else:
-            node = _Node(footprints, self.nodes[-1].spent if self.nodes else 0, running)
+            footprints, released = self.footprints(choices)
+            node = _Node(footprints, released, nodes[-1].spent if nodes else 0, running)
             others = (each for each in footprints if each != node.running)
             node.choose(next(others, node.running) if node.free else node.running)
-            self.nodes.append(node)
-        chosen = choices[[*footprints].index(node.chosen)]
-        node.op = chosen.op
-        self.note(chosen, footprints)
+            nodes.append(node)
+        chosen = next(choice for choice in choices if choice.id == node.id)
+        self.take(node, chosen)
         return chosen
 
     def end(self, trace: Sequence[tuple[int, str]], waiting: Sequence[Choice]) -> None:
@@ -150,7 +146,7 @@ class BoundedDPOR(Recording):
             # All is to be seen with other eyes: begin anew.
             self._has_daemons = True
             self.nodes.clear()
-            self.known = 0
+            self._has_begun = False
         else:
             _Dependences(self).find(self.unfinished(waiting))
         super().end(trace, waiting)
@@ -175,76 +171,65 @@ class BoundedDPOR(Recording):
         return f"schedules {within}, reduced by the order of independent steps"
 
 
-class _Dependences(Order):
+class _Dependences(Order[_Node]):
     """Finds the steps of an execution that depend on another thread's, and notes where to turn back for them."""
 
     def __init__(self, dpor: BoundedDPOR) -> None:
         super().__init__(dpor)
         self._dpor = dpor
-        # By thread: where its steps are.
-        self._places: dict[int, list[int]] = {}
 
-    def find(self, ends: list[Event]) -> None:
+    def find(self, ends: list[Step]) -> None:
         """Look at each step, in their order; then at those that threads still waited to take at the end."""
-        known = self._dpor.known - 1
-        for place, event, _released in self.steps():
-            if place >= known:
-                self._look_at(event, was_taken=True)
-            self._places.setdefault(event.id, []).append(place)
-        for event in ends:
-            if event.id in self.now:
-                self._look_at(event, was_taken=False)
+        for _place, step, depends, _released in self.walk():
+            self._look_at(step, depends, was_taken=True)
+        for end in ends:
+            if end.id in self.now:
+                self._look_at(end, self.dependent_on(end.footprint), was_taken=False)
 
-    def _look_at(self, event: Event, was_taken: bool) -> None:
+    def _look_at(self, event: Step, depends: Steps, was_taken: bool) -> None:
         now = self.now[event.id]
-        # By thread, the steps that come after what `event` comes after in any case.
-        found: dict[int, list[int]] = {}
-        for at in sorted(self.dependent_on(event)):
-            number = self.events[at].id
-            if self.ordinals[at] > now[number]:
-                found.setdefault(number, []).append(at)
-        for number, places in found.items():
-            others = [at for other, theirs in found.items() if other != number for at in theirs]
+        # Those that come after what `event` comes after in any case.
+        depends &= ~now
+        if not depends:
+            return
+        found = {number: depends & steps for number, steps in self.of.items() if depends & steps}
+        for number, theirs in sorted(found.items(), key=lambda item: item[1] & -item[1]):
+            others = depends & ~theirs
+            up_to_the_last = (1 << theirs.bit_length()) - 1
             if event.guarded:
-                for at in self._places[number][now[number] : self.ordinals[places[-1]]]:
-                    if at in places or self._dpor.nodes[at].begins:
-                        before = list(now)
-                        for other in others:
-                            if self.clocks[other][number] < self.ordinals[at]:
-                                join(before, self.clocks[other])
-                        self._turn_back(at, event, before)
+                for at in places(self.of[number] & ~now & up_to_the_last):
+                    if theirs >> at & 1 or self.steps[at].begins:
+                        leading = [other for other in places(others) if not self.steps[other].before >> at & 1]
+                        self._turn_back(at, event, self.closed(now, sum(1 << other for other in leading)))
                 continue
-            before = list(now)
             # What was never taken comes after none of them.
-            for at in others if was_taken else ():
-                join(before, self.clocks[at])
-            if self.ordinals[places[-1]] > before[number]:
-                for at in self._places[number][before[number] : self.ordinals[places[-1]]]:
-                    if at == places[-1] or self._dpor.nodes[at].begins:
+            before = self.closed(now, others) if was_taken else now
+            last = theirs.bit_length() - 1
+            if not before >> last & 1:
+                for at in places(self.of[number] & ~before & up_to_the_last):
+                    if at == last or self.steps[at].begins:
                         self._turn_back(at, event, before)
 
-    def _turn_back(self, at: int, event: Event, before: Clock) -> None:
+    def _turn_back(self, at: int, event: Step, before: Steps) -> None:
         """Try what leads to `event` in place of step `at`; `before` says which steps do."""
-        ordinals = self.ordinals
         # By thread, its first step after `at` that leads there.
         firsts: dict[int, int] = {}
-        for number, places in self._places.items():
-            for place in places[: before[number]]:
-                if place > at:
-                    firsts[number] = place
-                    break
+        after = before & -1 << at + 1
+        for number, steps in self.of.items():
+            theirs = steps & after
+            if theirs:
+                firsts[number] = theirs & -theirs
+        of_all = sum(firsts.values())
         ids = [
-            number
-            for number, place in firsts.items()
-            if all(other == number or ordinals[first] > self.clocks[place][other] for other, first in firsts.items())
+            number for number, first in firsts.items() if self.steps[first.bit_length() - 1].before & of_all == first
         ]
-        node = self._dpor.nodes[at]
+        node = self.steps[at]
         if event.guarded:
             # See above.
             for number in sorted({*ids, event.id}):
-                if number in node.footprints:
+                if number in node.choices:
                     self._dpor.insert(node, [number])
             return
-        possible = [number for number in ids or [event.id] if number in node.footprints]
+        possible = [number for number in ids or [event.id] if number in node.choices]
         if possible:
             self._dpor.insert(node, possible)

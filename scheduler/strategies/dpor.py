@@ -19,10 +19,9 @@ before which, see happened.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
-from scheduler.errors import ReplayDivergence
-from scheduler.strategies.happened import Clock, Event, Footprint, Order, Recording, dependent, join
+from scheduler.strategies.happened import Footprint, Order, Recording, Step, Steps, dependent, places
 from scheduler.strategy import Abandon, Choice
 
 if TYPE_CHECKING:
@@ -31,45 +30,44 @@ if TYPE_CHECKING:
 __all__ = ["DPOR"]
 
 
-class _Branch:
-    """A step of a wakeup tree, and what is to follow it."""
-
-    __slots__ = ("id", "then")
-
-    def __init__(self, number: int) -> None:
-        self.id = number
-        self.then: list[_Branch] = []
+# A wakeup tree: who takes the first step, for each way to go on, and what follows it.
+_Tree: TypeAlias = "dict[int, _Tree]"
 
 
-class _Node:
+class _Node(Step):
     """A state: what could be done in it, what was, and what is to be. Kept while executions share it."""
 
-    __slots__ = ("asleep", "branches", "choices", "chosen", "op")
+    __slots__ = ("asleep", "branches")
 
-    def __init__(self, choices: dict[int, Footprint], asleep: dict[int, Footprint], branches: list[_Branch]) -> None:
+    def __init__(
+        self,
+        choices: dict[int, Footprint],
+        released: Sequence[int],
+        number: int,
+        asleep: dict[int, Footprint],
+        branches: _Tree,
+    ) -> None:
+        # `Step.__init__`, written out.
         self.choices = choices
+        self.released = released
+        self.id = number
         self.asleep = asleep
-        # What to explore from here; the first is being explored.
+        # What to explore from here. (What is being explored is among it.)
         self.branches = branches
-        self.chosen = -1
-        self.op = ""
 
 
-class DPOR(Recording):
+class DPOR(Recording[_Node]):
     """Every execution, up to the order of independent steps."""
 
     name = "dpor"
 
     def __init__(self) -> None:
         super().__init__()
-        self.nodes: list[_Node] = []
         self._is_first = True
         # Executions that turned out to repeat others, and were abandoned.
         self.redundant = 0
-        # Of the execution that runs:
+        # Whether the one that runs does.
         self._is_abandoned = False
-        # How many nodes were there when it began: what happened up to them has been looked at before.
-        self.known = 0
 
     def begin(self) -> bool:
         """See `Strategy`."""
@@ -78,8 +76,7 @@ class DPOR(Recording):
         elif not self._backtrack():
             self.exhausted = self.complete = True
             return False
-        self.known = len(self.nodes)
-        self.forget(max(0, self.known - 1))
+        self.forget()
         self._is_abandoned = False
         return True
 
@@ -88,14 +85,15 @@ class DPOR(Recording):
         nodes = self.nodes
         while nodes:
             node = nodes[-1]
-            if node.chosen >= 0:
-                done = node.branches.pop(0)
-                node.asleep[done.id] = node.choices[done.id]
-                node.chosen = -1
-            while node.branches and (node.branches[0].id in node.asleep or node.branches[0].id not in node.choices):
-                node.branches.pop(0)
-            if node.branches:
-                return True
+            branches = node.branches
+            del branches[node.id]
+            if node.id >= 0:
+                node.asleep[node.id] = node.footprint
+            for number in list(branches):
+                if number not in node.asleep and number in node.choices:
+                    node.id = number
+                    return True
+                del branches[number]
             nodes.pop()
         return False
 
@@ -103,50 +101,46 @@ class DPOR(Recording):
 
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
         """See `Strategy`. Here there may be a single choice."""
-        depth = len(self.events)
-        footprints = self.footprints(choices)
-        if depth < len(self.nodes):
-            node = self.nodes[depth]
-            if node.choices != footprints:
-                self._diverged(node, depth, choices)
+        nodes = self.nodes
+        if self.depth < len(nodes):
+            node = nodes[self.depth]
+            self.again(node, choices)
         else:
-            node = self._new_node(footprints)
-            self.nodes.append(node)
-        while node.branches and node.branches[0].id in node.asleep:
-            node.branches.pop(0)
-        if not node.branches:
-            number = self._pick(node, running)
-            if number is None:
-                self._is_abandoned = True
-                raise Abandon
-            node.branches.append(_Branch(number))
-        number = node.chosen = node.branches[0].id
-        chosen = choices[[*footprints].index(number)]
-        node.op = chosen.op
-        self.note(chosen, footprints)
-        return chosen
+            node = self._new_node(choices, running)
+            nodes.append(node)
+        number = node.id
+        for chosen in choices:
+            if chosen.id == number:
+                self.take(node, chosen)
+                return chosen
+        self._is_abandoned = True
+        raise Abandon
 
-    def _new_node(self, footprints: dict[int, Footprint]) -> _Node:
-        if not self.nodes:
-            return _Node(footprints, {}, [])
-        above = self.nodes[-1]
-        step = above.choices[above.chosen]
-        asleep = {
-            number: footprint
-            for number, footprint in above.asleep.items()
-            if number != above.chosen and not dependent(footprint, step)
-        }
-        branches = [branch for branch in above.branches[0].then if branch.id in footprints]
-        return _Node(footprints, asleep, branches)
-
-    def _pick(self, node: _Node, running: Choice | None) -> int | None:
-        if running is not None and running.id not in node.asleep and running.op != "yield":
-            return running.id
-        return next((number for number in node.choices if number not in node.asleep), None)
-
-    def _diverged(self, node: _Node, depth: int, choices: Sequence[Choice]) -> None:
-        number = node.branches[0].id if node.branches else node.chosen
-        raise ReplayDivergence(depth, (number, node.op), [(choice.id, choice.op) for choice in choices])
+    def _new_node(self, choices: Sequence[Choice], running: Choice | None) -> _Node:
+        """A state that was not seen before, and who takes a step in it: nobody, if all sleep."""
+        footprints, released = self.footprints(choices)
+        asleep: dict[int, Footprint] = {}
+        branches: _Tree = {}
+        if self.nodes:
+            above = self.nodes[-1]
+            if above.asleep:
+                asleep = {
+                    number: footprint
+                    for number, footprint in above.asleep.items()
+                    if number != above.id and not dependent(footprint, above.footprint)
+                }
+            then = above.branches[above.id]
+            if then:
+                branches = {each: then[each] for each in then if each in footprints and each not in asleep}
+        if branches:
+            number = next(iter(branches))
+        else:
+            if running is not None and running.id not in asleep and running.op != "yield":
+                number = running.id
+            else:
+                number = next((each for each in footprints if each not in asleep), -1)
+            branches[number] = {}
+        return _Node(footprints, released, number, asleep, branches)
 
     # ---- After an execution -----------------------------------------------------------------------------------------
 
@@ -160,32 +154,29 @@ class DPOR(Recording):
 
     def insert(self, node: _Node, sequence: _Sequence) -> None:
         """Note that `sequence`, taken from `node` on, leads to something new, unless it is known that it does not."""
-        left = list(range(len(sequence.ids)))
+        left = sequence.places
         for number, footprint in node.asleep.items():
-            if sequence.initial(number, left) is not None or self._is_left_alone(number, footprint, sequence):
+            if sequence.initial(number, left) or self._is_left_alone(number, footprint, sequence):
                 return
         branches = node.branches
         while True:
-            for branch in branches:
-                at = sequence.initial(branch.id, left)
-                if at is not None:
-                    left.remove(at)
-                elif not (
+            for number, then in branches.items():
+                first = sequence.initial(number, left)
+                if not first and not (
                     # Further down it is not known what a branch does.
                     branches is node.branches
-                    and branch.id in node.choices
-                    and self._is_left_alone(branch.id, node.choices[branch.id], sequence)
+                    and number in node.choices
+                    and self._is_left_alone(number, node.choices[number], sequence)
                 ):
                     continue
-                if not left or not branch.then:
+                left ^= first
+                if not left or not then:
                     return
-                branches = branch.then
+                branches = then
                 break
             else:
-                for at in left:
-                    branch = _Branch(sequence.ids[at])
-                    branches.append(branch)
-                    branches = branch.then
+                for at in places(left):
+                    branches[sequence.step(at).id] = branches = {}
                 return
 
     def _is_left_alone(self, number: int, footprint: Footprint, sequence: _Sequence) -> bool:
@@ -195,9 +186,9 @@ class DPOR(Recording):
         may end: whether they may is a matter of all threads. Then less is taken for seen, and an execution may turn out
         to repeat others, and be abandoned.
         """
-        if self.is_timed or number in sequence.ids:
+        if self.is_timed or sequence.steps_of(number):
             return False
-        return not any(dependent(footprint, step) for step in sequence.footprints)
+        return not any(dependent(footprint, sequence.step(at).footprint) for at in places(sequence.places))
 
     def coverage(self) -> str:
         """See `Strategy`."""
@@ -206,21 +197,36 @@ class DPOR(Recording):
         return "schedules of which no two differ only in the order of independent steps"
 
 
-class _Sequence(NamedTuple):
-    """Steps that lead to something new."""
+class _Sequence:
+    """Steps that lead to something new: some of an execution, and `event`, which comes last, in the place `second`."""
 
-    # The threads that take them.
-    ids: list[int]
-    footprints: list[Footprint]
-    # Of each step, which of the earlier ones it must come after.
-    before: list[set[int]]
+    def __init__(self, order: _Races, between: Steps, event: Step, second: int, before: Steps) -> None:
+        self._order = order
+        self._event = event
+        self._second = second
+        self._before = before
+        self.places = between | 1 << second
 
-    def initial(self, number: int, left: list[int]) -> int | None:
+    def step(self, at: int) -> Step:
+        """The step in that place."""
+        return self._event if at == self._second else self._order.steps[at]
+
+    def steps_of(self, number: int) -> Steps:
+        """Those of a thread."""
+        steps = self._order.of.get(number, 0)
+        if number == self._event.id:
+            steps |= 1 << self._second
+        return steps & self.places
+
+    def initial(self, number: int, left: Steps) -> Steps:
         """The first step of thread `number` among those that are `left`, if it could be the first of them all."""
-        for place, at in enumerate(left):
-            if self.ids[at] == number:
-                return at if self.before[at].isdisjoint(left[:place]) else None
-        return None
+        mine = self.steps_of(number) & left
+        if not mine:
+            return 0
+        first = mine & -mine
+        at = first.bit_length() - 1
+        before = self._before if at == self._second else self._order.steps[at].before
+        return 0 if before & left & (first - 1) else first
 
 
 # By these a thread takes a lock; those it does while it holds one.
@@ -228,54 +234,39 @@ _TAKES = frozenset(("acquire", "wake"))
 _HOLDS = frozenset(("notify", "release", "wait"))
 
 
-class _Races(Order):
+class _Races(Order[_Node]):
     """Finds the races of an execution, and notes what would be if they had gone the other way."""
 
     def __init__(self, dpor: DPOR) -> None:
         super().__init__(dpor)
         self._dpor = dpor
 
-    def find(self, ends: list[Event]) -> None:
+    def find(self, ends: list[Step]) -> None:
         """Look at each step, in their order; then at those that threads still waited to take at the end."""
-        # Steps up to there were looked at after an earlier execution.
-        known = self._dpor.known - 1
-        for place, event, released in self.steps():
-            if place >= known:
-                for first in self._races_of(event):
-                    self._reverse(first, event, place, released)
-        for event in ends:
-            if event.id in self.now:
-                for first in self._races_of(event):
-                    self._reverse(first, event, len(self.events), None)
+        for place, step, depends, released in self.walk():
+            if depends & ~self.now[step.id]:
+                self._look_at(step, place, depends, released)
+        for end in ends:
+            if end.id in self.now:
+                self._look_at(end, self._depth, self.dependent_on(end.footprint), 0)
 
-    def _races_of(self, event: Event) -> list[int]:
-        """The steps that `event` races with, the latest first."""
-        candidates = self.dependent_on(event)
-        races: list[int] = []
-        if not candidates:
-            return races
-        known = self.now[event.id]
-        covered = [0] * self.threads
-        for at in sorted(candidates, reverse=True):
-            other = self.events[at]
-            ordinal = self.ordinals[at]
-            if ordinal <= known[other.id] or ordinal <= covered[other.id]:
-                continue  # Something else has put them in order.
+    def _look_at(self, event: Step, place: int, depends: Steps, released: Steps) -> None:
+        """Reverse the races of `event` with steps that it `depends` on, the latest first."""
+        left = depends & ~self.now[event.id]  # With those nothing else has put it in order.
+        while left:
+            at = left.bit_length() - 1
             could = self._could_have_come(event, at)
-            if could is False:
-                continue
-            races.append(at)
-            if could:
-                join(covered, self.clocks[at])
-        return races
+            if could is not False:
+                self._reverse(at, event, place, depends, released)
+            left &= ~(self.steps[at].before if could else 1 << at)
 
-    def _could_have_come(self, event: Event, at: int) -> bool | None:
+    def _could_have_come(self, event: Step, at: int) -> bool | None:
         """Could the thread of `event` have taken it in place of step `at`? None if that can't be said."""
         if not event.guarded:
             return True
-        other = self.events[at]
+        other = self.steps[at]
         if at > event.arrived:
-            return event.id in other.enabled
+            return event.id in other.choices
         if event.op == "join":
             return False  # The other is the end of the thread that is joined.
         is_lock = any(thing in self._dpor.exclusive for thing, _part, _way in other.footprint)
@@ -286,23 +277,16 @@ class _Races(Order):
             return True
         return None
 
-    def _reverse(self, first: int, event: Event, second: int, released: Clock | None) -> None:
+    def _reverse(self, first: int, event: Step, second: int, depends: Steps, released: Steps) -> None:
         """Note the schedule in which `event`, which is step `second`, comes without step `first`."""
-        events, clocks, ordinals = self.events, self.clocks, self.ordinals
-        thread, ordinal = events[first].id, ordinals[first]
-        places = [at for at in range(first + 1, second) if clocks[at][thread] < ordinal]
-        before = [
-            {i for i, at in enumerate(places[:j]) if clocks[place][events[at].id] >= ordinals[at]}
-            for j, place in enumerate(places)
-        ]
-        clock = list(self.now[event.id])
+        steps = self.steps
+        between = 0
+        for at in range(first + 1, second):
+            if not steps[at].before >> first & 1:
+                between |= 1 << at
+        before = self.now[event.id]
         # If it could be taken there, it needs nothing of what let it go on later.
-        if released is not None and not (event.arrived < first and event.id in events[first].enabled):
-            join(clock, released)
-        for at in self.dependent_on(event):
-            if at < first or clocks[at][thread] < ordinal:
-                join(clock, clocks[at])
-        before.append({i for i, at in enumerate(places) if clock[events[at].id] >= ordinals[at]})
-        steps = [*(events[at] for at in places), event]
-        sequence = _Sequence([step.id for step in steps], [step.footprint for step in steps], before)
-        self._dpor.insert(self._dpor.nodes[first], sequence)
+        if not (event.arrived < first and event.id in steps[first].choices):
+            before |= released
+        before = self.closed(before, depends & (between | (1 << first) - 1))
+        self._dpor.insert(steps[first], _Sequence(self, between, event, second, before))
