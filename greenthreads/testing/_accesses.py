@@ -8,6 +8,7 @@ stack while code of the program runs, or when an exception leaves the access: tr
     obj[k]          getitem(*read_item(obj, k))
     obj[k], y = v   write_item(obj, k).value, y = v     (`value` is a property of C, see `Store`)
     f(a, b)         called(f)(a, b), or call(f, a, b)()
+    obj.add(k)      method("add", obj.add, k)(k), if `k` may be evaluated twice
     for x in obj    for x in steps(iter(obj))
 
 The one exception is a built-in that comes under a name which tells nothing, and raises: see `_Announcing`.
@@ -110,9 +111,12 @@ def announce(container: Any, operation: Operation, args: tuple[Any, ...]) -> Non
 
 def announce_all(accesses: list[tuple[Any, Footprint]]) -> None:
     """Announce what one operation touches in several objects."""
+    global _announced
     if len(accesses) > 1 and control.accesses is not None:
-        accesses_of = control.accesses
-        _before(lambda pairs, _: accesses_of(pairs), tuple(accesses), ())
+        _announced += 1
+        if control.note is not None:
+            _to_note.add(id(current()))
+        control.accesses(tuple(accesses))
         return
     for container, footprint in accesses:
         access = control.access
@@ -350,7 +354,11 @@ def read_global(variable: Variable) -> bool:
     """Before a global is read. True, so that it can stand as a condition."""
     access = control.access
     if access is not None:
-        _before(access, variable.namespace, variable.read)
+        global _announced
+        _announced += 1
+        if control.note is not None:
+            _to_note.add(id(current()))
+        access(variable.namespace, variable.read)
     return True
 
 
@@ -364,7 +372,16 @@ def read_cell(capture: Any, variable: Variable) -> bool:
 
 def write_variables(value: Any, *variables: Any) -> Any:
     """Before globals and closure variables are set or deleted (each one followed by its `capture`, or None)."""
-    if control.access is not None:
+    access = control.access
+    if access is not None:
+        if len(variables) == 2:
+            variable, capture = variables
+            global _announced
+            _announced += 1
+            access(variable.namespace if capture is None else capture.__closure__[0], variable.write)
+            if control.note is not None:
+                tell(value)
+            return value
         found = []
         for variable, capture in zip(variables[::2], variables[1::2], strict=True):
             found.append((variable.namespace if capture is None else capture.__closure__[0], variable.write))

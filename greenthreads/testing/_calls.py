@@ -224,8 +224,11 @@ def call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
     return partial(function, *args, **kwargs) if callable(function) else function
 
 
-def call_method(name: str, function: Any, /, *args: Any) -> Any:
-    """The same, of a method named `name`. The fast path: a container's method that reads nothing but the container."""
+def method(name: str, function: Any, /, *args: Any) -> Any:
+    """Before `function(*args)`, of a method named `name`: the method.
+
+    The fast path: a container's method that reads nothing but the container.
+    """
     if type(function) is _METHOD:
         of = function.__self__
         operation = BASE_TABLES[type(of)].get(name)
@@ -233,8 +236,14 @@ def call_method(name: str, function: Any, /, *args: Any) -> Any:
             announce(of, operation, args)
             if control.note is not None and name in _NOTED and args:
                 tell(args[-1])
-            return partial(function, *args) if args else function
+            return function
     announce_call(function, args, {})
+    return function
+
+
+def call_method(name: str, function: Any, /, *args: Any) -> Any:
+    """The same: returns the call, to be made."""
+    method(name, function, *args)
     return partial(function, *args) if callable(function) else function
 
 
@@ -277,6 +286,5 @@ def _touches(function: Any) -> bool:
     return called(function.func) is not function.func
 
 
-
 # All that instrumented code calls.
-HELPERS: Final[dict[str, Any]] = {**ACCESSES, "call": call, "call_method": call_method, "called": called}
+HELPERS: Final[dict[str, Any]] = {**ACCESSES, **{each.__name__: each for each in (call, call_method, called, method)}}

@@ -37,6 +37,7 @@ NOTHING: Final = ()
 READ_WHOLE: Final = ((WHOLE, False),)
 WRITE_WHOLE: Final = ((WHOLE, True),)
 READ_SIZE: Final = ((SIZE, False),)
+_WRITES_SIZE: Final = (SIZE, True)
 
 # More parts than this in one operation, and it is the whole.
 _MANY: Final = 8
@@ -68,9 +69,10 @@ def _put(container: Any, args: tuple[Any, ...]) -> Footprint:
     if not args or not (type(args[0]) in _PLAIN or _hashable(args[0])):
         return WRITE_WHOLE
     key = args[0]
-    if _contains(container, key):
+    kind = type(container)
+    if key in container if kind is dict or kind is set else _contains(container, key):
         return ((key, True),)
-    return ((key, True), (SIZE, True))
+    return ((key, True), _WRITES_SIZE)
 
 
 def _take(container: Any, args: tuple[Any, ...]) -> Footprint:
@@ -78,7 +80,7 @@ def _take(container: Any, args: tuple[Any, ...]) -> Footprint:
         return WRITE_WHOLE
     key = args[0]
     if _contains(container, key):
-        return ((key, True), (SIZE, True))
+        return ((key, True), _WRITES_SIZE)
     return ((key, False),)
 
 
@@ -95,9 +97,6 @@ def _read_default(container: Any, args: tuple[Any, ...]) -> Footprint:
 
 
 def _contains(container: Any, key: object) -> bool:
-    kind = type(container)
-    if kind is dict or kind is set:
-        return key in container
     # The type's own test, not a subclass's: that may be the program's code.
     for base in (dict, set, frozenset):
         if isinstance(container, base):
@@ -109,7 +108,7 @@ def _pop_item(container: Any, args: tuple[Any, ...]) -> Footprint:
     if type(container) is dict and container:
         key = next(reversed(container))
         if _hashable(key):
-            return ((key, True), (SIZE, True))
+            return ((key, True), _WRITES_SIZE)
     return WRITE_WHOLE if len(container) else READ_SIZE
 
 
@@ -153,7 +152,7 @@ _write_index: Final = _index(True)
 
 
 def _append(container: Any, _args: tuple[Any, ...]) -> Footprint:
-    return ((len(container), True), (SIZE, True))
+    return ((len(container), True), _WRITES_SIZE)
 
 
 def _append_bounded(container: Any, args: tuple[Any, ...]) -> Footprint:
@@ -178,7 +177,7 @@ def _pop(container: Any, args: tuple[Any, ...]) -> Footprint:
     if not size:
         return READ_SIZE
     if not args or (type(args[0]) is int and args[0] in (-1, size - 1)):
-        return ((size - 1, True), (SIZE, True))
+        return ((size - 1, True), _WRITES_SIZE)
     return WRITE_WHOLE
 
 

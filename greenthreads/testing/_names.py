@@ -108,7 +108,14 @@ class AttributeName(dict):  # type: ignore[type-arg]
             return None
         if _has(descriptor, "__get__"):
             return None
-        return functools.partial(self._class_variable, owner)
+        if not _is_heap_type(owner):
+            return True
+        of_class = (owner, self.read)
+
+        def class_variable(obj: Any) -> list[tuple[Any, Footprint]]:
+            return [(obj, self.read)] if self.name in _own(obj) else [(obj, self.read), of_class]
+
+        return class_variable
 
     def _of_class(self, cls: Any) -> list[tuple[Any, Footprint]]:
         owner, value = _find(cls, self.name)
@@ -124,11 +131,6 @@ class AttributeName(dict):  # type: ignore[type-arg]
 
     def _cached(self, obj: Any) -> list[tuple[Any, Footprint]]:
         return [(obj, self.read if self.name in _own(obj) else self.write)]
-
-    def _class_variable(self, owner: type, obj: Any) -> list[tuple[Any, Footprint]]:
-        if self.name in _own(obj) or not _is_heap_type(owner):
-            return [(obj, self.read)]
-        return [(obj, self.read), (owner, self.read)]
 
 
 class _Written(dict):  # type: ignore[type-arg]

@@ -361,16 +361,18 @@ class _Rewriter(ast.NodeTransformer):
             self.arguments(node)
             return node
         multi_line = isinstance(function, ast.Attribute) and function.lineno != function.end_lineno
+        again = copy.deepcopy(node.args) if all(map(self.is_stable, node.args)) else None
         node.func = self.visit(function)
         self.arguments(node)
         result = node
         if early:
             if isinstance(function, ast.Attribute) and not node.keywords:
                 name = self.at(function, ast.Constant(function.attr))
-                prepared = self.helper("call_method", name, node.func, at=node)
+                prepared = self.helper("call_method" if again is None else "method", name, node.func, at=node)
+                result = self.at(node, ast.Call(prepared, again or [], []))
             else:
                 prepared = self.helper("call", node.func, at=node)
-            result = self.at(node, ast.Call(prepared, [], []))
+                result = self.at(node, ast.Call(prepared, [], []))
             prepared.args += node.args
             prepared.keywords = node.keywords
         elif not (isinstance(function, ast.Attribute) and _is_py(function.value)):
