@@ -58,7 +58,8 @@ _WAITING = (errno.EINPROGRESS, errno.EINTR, errno.EALREADY)
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # How many calls in a row may find their socket ready before the thread gives way to others.
 _STREAK = 64
-_DONTWAIT: int = getattr(_standard, "MSG_DONTWAIT", 0)
+# From the module in C, where it is a number: `&` with a member of an enum takes a microsecond.
+_DONTWAIT: int = getattr(_socket, "MSG_DONTWAIT", 0)
 # The deadline of a call that has not waited yet.
 _UNSET = -1.0
 
@@ -111,7 +112,7 @@ class socket(_standard.socket):
                 raise TimeoutError("timed out")
             return deadline
         record = self._watch
-        if record.ready is not ready or record.closed:
+        if record.ready is not ready:
             fd = self.fileno()
             # Registered now, it is reported as it is now.
             self._watch = record = watch(me, fd)
@@ -182,8 +183,32 @@ class socket(_standard.socket):
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """As the standard method. `b""` at the end."""
         record = self._watch
+        if record.readable or flags or self._timeout is not None or control.active is not None:
+            return self._receive(bufsize, flags)
+        # What follows does no more than `_receive`. It is what a server's threads do all day: nothing has come since
+        # they read last, and they wait for it without a timeout.
+        try:
+            me = current().task
+            mine = me.ready is record.ready
+        except AttributeError:
+            mine = False
+        if not mine:
+            return self._receive(bufsize, flags)
+        record.wait(me, record.readers, None)
+        self._streak = _STREAK
+        try:
+            data: bytes = _recv(self, bufsize)
+        except BlockingIOError:
+            pass  # Woken for nothing. It is tried again out here, where no exception is being handled.
+        else:
+            if 0 < len(data) < bufsize and not record.hung:
+                record.readable = False
+            return data
+        return self._receive(bufsize, flags)
+
+    def _receive(self, bufsize: int, flags: int) -> bytes:
         deadline = _UNSET if control.active is None else self._turn(READ, flags)
-        if not record.readable and self._timeout != 0.0 and not flags:
+        if not self._watch.readable and self._timeout != 0.0 and not flags:
             deadline = self._wait(READ, deadline)
         while True:
             try:

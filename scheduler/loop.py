@@ -427,7 +427,7 @@ class Scheduler:
 
     def _loop(self) -> None:
         before = 0
-        while not self._ended():
+        while not self._awaited.done or not self._ended():
             if self._root.misses_one:
                 self._find_missing()
             if self._calls:
@@ -441,9 +441,12 @@ class Scheduler:
                 self._run_threads()
                 before = len(self.ready)
                 # If none is ready now, `_idle` asks. Else they must not keep those waiting that wait for descriptors.
-                if self.poller is not None and self.ready:
+                if before and self.poller is not None:
                     self.poller.poll(0)
-            elif not self._ended():
+                if before or self._root.misses_one:
+                    continue
+            # Without another round that finds nothing: a server whose threads have all answered does this all day.
+            if not self._awaited.done or not self._ended():
                 self._idle()
 
     def _ended(self) -> bool:
@@ -556,7 +559,7 @@ class Scheduler:
                 if timeout is not None:
                     self.clock.wait(self._sleep, timeout)
                     return
-                if self.poller is not None and self.poller.waiting:
+                if self.poller is not None and self.poller.anybody_waits():
                     # The world is outside.
                     self._sleep(None)
                     return
@@ -653,7 +656,7 @@ class Scheduler:
         return failure
 
     def _may_wake(self) -> bool:
-        return len(self.timers) > 0 or (self.poller is not None and self.poller.waiting > 0)
+        return len(self.timers) > 0 or (self.poller is not None and self.poller.anybody_waits())
 
     def _wait_a_while(self) -> None:
         deadline = self.timers.next_deadline()

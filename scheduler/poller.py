@@ -62,7 +62,7 @@ _new_kqueue: Any = getattr(select, "kqueue", None)
 _select = select.select
 _read, _write = os.read, os.write
 
-# Events at most from one call: more are reported by the next.
+# Events at most from one call, of kqueue: more are reported by the next.
 _MOST_EVENTS = 1024
 # Seconds to sleep at the most: epoll counts milliseconds in 32 bits.
 _LONGEST_SLEEP = 1e6
@@ -82,7 +82,7 @@ class Descriptor:
         self.fd = fd
         self.poller = poller
         # The ready queue of the scheduler, by which a thread recognises its own. None when the record is of no more
-        # use: in the child of a fork, or when the scheduler has ended.
+        # use: it is closed, this is the child of a fork, or the scheduler has ended.
         self.ready: deque[Task] | None = poller.scheduler.ready
         self.readers: Waiters = {}
         self.writers: Waiters = {}
@@ -102,12 +102,7 @@ class Descriptor:
         # `close` says so before it looks at the waiters; we stand there before we look.
         if self.closed and waiters.pop(me, GONE) is not GONE:
             raise _bad_descriptor()
-        poller = self.poller
-        poller.waiting += 1
-        try:
-            woken = me.park(waiters, self, deadline)
-        finally:
-            poller.waiting -= 1
+        woken = me.park(waiters, self, deadline)
         if self.closed:
             raise _bad_descriptor()
         return woken
@@ -115,6 +110,7 @@ class Descriptor:
     def close(self) -> None:
         """Wake everybody who waits, with an error. From any kernel thread."""
         self.closed = True
+        self.ready = None
         unpark_all(self.readers)
         unpark_all(self.writers)
 
@@ -150,6 +146,8 @@ class _Epoll:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, select.EPOLLIN | select.EPOLLET)
         self.forget = self._epoll.unregister
+        # At most 1,023 at a time: more are reported by the next call.
+        self.reports: Callable[[float | None], list[_Report]] = self._epoll.poll
 
     def add(self, fd: int) -> bool:
         """Register; False if this very file is registered under this number. PermissionError if it is always ready."""
@@ -166,9 +164,6 @@ class _Epoll:
         except FileNotFoundError:
             return False
         return True
-
-    def reports(self, timeout: float | None) -> list[_Report]:
-        return self._epoll.poll(timeout, _MOST_EVENTS)  # type: ignore[no-any-return]
 
     def ring(self) -> None:
         os.eventfd_write(self._bell, 1)
@@ -311,8 +306,8 @@ class Poller:
     def __init__(self, scheduler: Scheduler, system: str | None = None) -> None:
         self.scheduler = scheduler
         self._descriptors: dict[int, Descriptor] = {}
-        # How many threads are parked here: while any is, somebody outside may wake it.
-        self.waiting = 0
+        # One that a thread was found waiting for: see `anybody_waits`.
+        self._awaited: Descriptor | None = None
         self._system: Any
         if system is None:
             system = next((name for name in ("epoll", "kqueue") if hasattr(select, name)), "select")
@@ -392,9 +387,10 @@ class Poller:
                 if mask & hung:
                     descriptor.hung = True
                 readers = descriptor.readers
-                for waiter in list(readers) if readers else ():
-                    if readers.pop(waiter, GONE) is not GONE:
-                        append(waiter)
+                if readers:
+                    for waiter in list(readers):
+                        if readers.pop(waiter, GONE) is not GONE:
+                            append(waiter)
             if mask & writes and descriptor.writers:
                 writers = descriptor.writers
                 for waiter in list(writers):
@@ -402,6 +398,22 @@ class Poller:
                         append(waiter)
         self._reports = []
         return bool(reports)
+
+    def anybody_waits(self) -> bool:
+        """Whether a thread is parked here: then somebody outside may wake it.
+
+        Looked for when the scheduler is about to sleep, not counted at each wait. The one that was found last is most
+        likely still awaited; else all are looked at, and where that is for nothing nobody is served meanwhile.
+        """
+        found = self._awaited
+        if found is not None and (found.readers or found.writers):
+            return True
+        for descriptor in list(self._descriptors.values()):
+            if descriptor.readers or descriptor.writers:
+                self._awaited = descriptor
+                return True
+        self._awaited = None
+        return False
 
     def close(self) -> None:
         """Let go of everything. Also in the child of a fork, whose copy it is: the parent's stays as it is."""
