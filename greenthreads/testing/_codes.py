@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import sys
 import warnings
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
     from greenthreads.testing._mutants import Mutants
 
-__all__ = ["CACHE", "Codes", "blocks", "forget"]
+__all__ = ["CACHE", "Codes", "forget"]
 
 _OPTIMISED: Final = 0x01 | 0x02 | 0x04 | 0x08 | 0x20  # CO_OPTIMIZED, CO_NEWLOCALS, varargs, varkeywords, generator
+_ASYNCHRONOUS: Final = CO_COROUTINE | CO_ASYNC_GENERATOR
 
 
 class Codes:
@@ -64,7 +66,11 @@ class Codes:
         self._filename = filename
         self._mutants = mutants
         self.module = self._bind(compiled)
+        # How many functions are left alone.
+        self.asynchronous = sum(bool(code.co_flags & _ASYNCHRONOUS) for code in _blocks(self.plain))
         self._instrumented: dict[CodeType, CodeType] = {}
+        # The same for code that functions were seen to hold, by its identity; and that code, so that it stays the one.
+        self._seen: dict[int, tuple[CodeType, CodeType]] = {}
         # Instrumented code by identity, for the way back.
         self.plain_of: dict[int, tuple[CodeType, CodeType]] = {}
         # Names and lines of functions that run as they are, since the two codes don't fit.
@@ -77,7 +83,14 @@ class Codes:
 
     def instrumented(self, code: CodeType) -> CodeType | None:
         """The instrumented code of a function's plain code; None if it is not of this module's source."""
-        return self._instrumented.get(code)
+        # To hash code and to compare it goes through all of its constants, so that is done once.
+        seen = self._seen.get(id(code))
+        if seen is not None:
+            return seen[1]
+        found = self._instrumented.get(code)
+        if found is not None:
+            self._seen[id(code)] = code, found
+        return found
 
     def _bind(self, code: CodeType) -> CodeType:
         """Put what they stand for in place of the marked constants."""
@@ -163,8 +176,8 @@ def _tree(source: bytes, filename: str, loader: object) -> ast.Module:
     return tree
 
 
-def blocks(code: CodeType) -> Iterator[CodeType]:
+def _blocks(code: CodeType) -> Iterator[CodeType]:
     """A code object and those inside of it."""
     yield code
     for each in _inner(code):
-        yield from blocks(each)
+        yield from _blocks(each)

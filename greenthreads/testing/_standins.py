@@ -92,6 +92,8 @@ class StandIns:
         self._new_for: dict[int, tuple[Any, Any]] = {}
         self._undo: list[Callable[[], object]] = []
         self._primitives: dict[int, Any] = {}
+        # During the walk: the slots of each class.
+        self._slots: dict[type, list[tuple[str, Any]]] = {}
         self._resets: list[Callable[[], object]] = []
 
     def install(self, fn: object, names: dict[int, tuple[Any, Any]]) -> None:
@@ -113,6 +115,7 @@ class StandIns:
                 self._resets.append(state_of(primitive._idle_semaphore))
             self._resets.append(state_of(primitive))
         self._primitives.clear()
+        self._slots.clear()
 
     def reset(self) -> None:
         """Give everything the state that it had at first."""
@@ -140,12 +143,16 @@ class StandIns:
             if kind in _LEAVES or id(obj) in seen:
                 continue
             seen.add(id(obj))
-            for each in self._visit(obj, kind):
-                if type(each) not in _LEAVES and id(each) not in seen:
-                    stack.append(each)
+            stack += [each for each in self._visit(obj, kind) if type(each) not in _LEAVES and id(each) not in seen]
 
     def _visit(self, obj: Any, kind: Any) -> Iterable[Any]:
         """Replace what `obj` itself holds; what to visit next."""
+        # Most of what there is to walk: none of the questions below is about these.
+        if kind in _BUILT_IN:
+            visit = _CONTAINERS.get(kind)
+            if visit is not None:
+                visit(self, obj)
+            return gc.get_referents(obj)
         if kind is types.ModuleType:
             return [vars(obj)] if under_test(obj.__name__) else []
         if kind is types.FunctionType:
@@ -175,24 +182,28 @@ class StandIns:
         return gc.get_referents(obj)
 
     def _visit_function(self, fn: types.FunctionType) -> Iterable[Any]:
-        if fn.__globals__.get("__name__") == _WORLD:
+        module = fn.__globals__.get("__name__", "")
+        if module == _WORLD:
             # A clock or a random function of ours that somebody has kept. The real one inside of it must stay.
-            return
+            return []
         defaults = self._new(fn.__defaults__)
         if defaults is not _SAME:
             self._undo.append(partial(setattr, fn, "__defaults__", fn.__defaults__))
             fn.__defaults__ = defaults
-        yield from fn.__closure__ or ()
-        yield fn.__defaults__
-        yield fn.__kwdefaults__
-        yield fn.__dict__
-        if under_test(str(fn.__globals__.get("__name__", ""))):
-            yield fn.__globals__
+        found = [fn.__defaults__, fn.__kwdefaults__, *(fn.__closure__ or ())]
+        # Asked for, a function makes an empty one for good; most have none.
+        if fn.__dict__:
+            found.append(fn.__dict__)
+        if under_test(str(module)):
+            found.append(fn.__globals__)
+        return found
 
     def _visit_dict(self, obj: dict[Any, Any]) -> None:
         if isinstance(obj, defaultdict):
             self._visit_attributes(obj, {"default_factory": obj.default_factory})
         for key, old in list(obj.items()):
+            if type(old) in _PLAIN:
+                continue
             new = self._new(old)
             if new is not _SAME:
                 obj[key] = new
@@ -237,14 +248,14 @@ class StandIns:
         # A dict of its own is visited by itself, unless the interpreter has not made it one yet.
         if type(namespace) is dict:
             self._visit_dict(namespace)
-        if kind.__flags__ & _HEAP_TYPE:
-            for cls in kind.__mro__:
-                for name, member in vars(cls).items():
-                    if type(member) is types.MemberDescriptorType:
-                        try:
-                            attributes[name] = member.__get__(obj, kind)
-                        except AttributeError:
-                            continue
+        slots = self._slots.get(kind)
+        if slots is None:
+            slots = self._slots[kind] = _slots_of(kind)
+        for name, member in slots:
+            try:
+                attributes[name] = member.__get__(obj, kind)
+            except AttributeError:
+                continue
         self._visit_attributes(obj, attributes)
 
     def _visit_attributes(self, obj: Any, attributes: dict[str, Any]) -> None:
@@ -343,6 +354,13 @@ def _is_root(module_name: str) -> bool:
     return file is not None and "site-packages" not in file and "dist-packages" not in file
 
 
+def _slots_of(kind: Any) -> list[tuple[str, Any]]:
+    if not kind.__flags__ & _HEAP_TYPE:
+        return []
+    members = [each for cls in kind.__mro__ for each in vars(cls).items()]
+    return [(name, member) for name, member in members if type(member) is types.MemberDescriptorType]
+
+
 def _is_walked(obj: Any, kind: Any) -> bool:
     module = kind.__module__
     root = module.partition(".")[0] if isinstance(module, str) else ""
@@ -392,6 +410,8 @@ def _set_attribute(obj: Any, name: str, value: Any) -> None:
 
 # What a walk need not ask about, beyond what has no references at all.
 _PLAIN = _LEAVES - {types.BuiltinFunctionType}
+# What has neither attributes nor a class of the program's.
+_BUILT_IN: frozenset[Any] = frozenset((dict, frozenset, list, set, tuple, types.CellType))
 _CONTAINERS: dict[Any, Callable[[StandIns, Any], None]] = {
     dict: StandIns._visit_dict,
     list: StandIns._visit_list,

@@ -22,13 +22,12 @@ import importlib.machinery
 import os
 import sys
 import sysconfig
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from greenthreads.testing import _mutants
 from greenthreads.testing._accesses import forget_classes, fresh
-from greenthreads.testing._codes import CACHE, Codes, blocks
+from greenthreads.testing._codes import CACHE, Codes
 from greenthreads.testing._functions import among, forget, functions_in, keep, those_made_since_the_freeze, with_code
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ class Instrumentation:
             left_out += [LeftOut(f"{name}.{each}", "its code could not be exchanged") for each in codes.unfit]
             changed = self._changed.get(self._modules[name], ())
             left_out += [LeftOut(f"{name}.{each}", "its source has changed") for each in sorted(changed)]
-            alone = sum(1 for code in blocks(codes.plain) if code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR))
+            alone = codes.asynchronous
             if alone:
                 left_out.append(LeftOut(f"{alone} async function{'s' * (alone > 1)} of {name}", "left alone"))
             made = len(self._made_by_exec.get(name, ()))
