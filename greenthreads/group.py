@@ -49,6 +49,7 @@ class ThreadGroup:
         # Those that were started and not joined yet, in the order of their start.
         self._threads: dict[Thread, None] = {}
         self._failures: list[BaseException] = []
+        self._failed: set[Task] = set()
         self._in_block = False
         self._ending = False
 
@@ -81,6 +82,7 @@ class ThreadGroup:
         if isinstance(exc, (_SiblingFailed, SystemExit)):
             return
         self._failures.append(exc)
+        self._failed.add(current_task())
         self._stop_all()
         parent = self._parent
         if self._in_block and parent is not None:
@@ -95,7 +97,10 @@ class ThreadGroup:
 
     def _stop(self, thread: Thread) -> None:
         task = thread._task
-        if task is None or task is current_task():
+        # Nor one that has failed: in a kernel thread it may be about to interrupt the parent, and if that were to
+        # interrupt it, each would wait until the other is out of the library. It has entered itself before it looks at
+        # `_in_block` and `_ending`; the parent, which has set one or found the other, looks here after that.
+        if task is None or task is current_task() or task in self._failed:
             return
         if isinstance(task, UserTask) and task.continuation is None:
             task.interrupt(TaskExit())  # It has not run, so there is nobody to tell.

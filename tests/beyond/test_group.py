@@ -5,12 +5,14 @@ from __future__ import annotations
 import builtins
 import importlib
 import sys
+import threading
 from typing import Any
 
 import pytest
 
 from greenthreads import Event, Thread, ThreadGroup, ThreadInterrupted, run_scheduler, sleep, yield_now
 from greenthreads.carriers import Kind
+from scheduler import shield
 
 if sys.version_info >= (3, 11):
     from builtins import BaseExceptionGroup, ExceptionGroup
@@ -265,6 +267,24 @@ def test_in_a_kernel_thread_without_any_scheduler() -> None:
         group.start(int, "x")
     assert [type(error) for error in caught.value.exceptions] == [ValueError]
     assert caught.value.message == "failures in a ThreadGroup"
+
+
+def test_a_thread_that_fails_as_it_starts_and_the_one_that_starts_it_do_not_interrupt_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each would wait for the other to leave the library, and after a while be interrupted inside of it."""
+    record: list[bool] = []
+    raise_outside = shield.raise_outside
+
+    def heard(ident: int, kind: type[BaseException], *, anywhere: bool = False) -> bool:
+        record.append(anywhere and ident != threading.get_ident())
+        return raise_outside(ident, kind, anywhere=anywhere)
+
+    monkeypatch.setattr(shield, "raise_outside", heard)
+    for _ in range(3):
+        with pytest.raises(ExceptionGroup), ThreadGroup(kind="kernel") as group:
+            group.start(int, "x")
+    assert not any(record)
 
 
 def test_without_exception_groups_it_says_at_once_what_is_missing(monkeypatch: Any, outcome: Any) -> None:

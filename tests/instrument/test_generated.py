@@ -58,9 +58,8 @@ def compare(seed: int, path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     return heard
 
 
-@pytest.mark.parametrize("first", range(0, 120, 40))
-def test_plain_and_instrumented_agree(first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard = [compare(seed, tmp_path / "generated.py", monkeypatch) for seed in range(first, first + 40)]
+def test_plain_and_instrumented_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = [compare(seed, tmp_path / "generated.py", monkeypatch) for seed in range(40)]
     # Most programs compile, and come far enough to touch memory.
     assert sum(each > 10 for each in heard) > 20
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 import greenthreads
-from greenthreads import Event, Thread, run_scheduler, socket, yield_now
+import scheduler.kernel
+from greenthreads import Thread, run_scheduler, socket, yield_now
 from greenthreads.carriers import Kind
 from scheduler import poller
 
@@ -425,24 +426,24 @@ def test_closing_ends_the_waits_of_others(kind: Kind, what: str, waits_for_a_des
     assert record == [errno.EBADF]
 
 
-def test_an_interrupt_ends_a_wait(kind: Kind) -> None:
+def test_an_interrupt_ends_a_wait(
+    kind: Kind, waits_for_a_descriptor: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler.kernel, "_LONG_INSIDE", 0.01)
     record: list[str] = []
 
     def main() -> None:
         a, b = socket.socketpair()
-        entered = Event()
 
         def wait() -> None:
             try:
-                entered.set()
                 a.recv(1)
             except greenthreads.ThreadInterrupted:
                 record.append("interrupted")
 
         thread = Thread(target=wait, kind=kind)
         thread.start()
-        entered.wait()
-        yield_now()
+        until(lambda: waits_for_a_descriptor(thread))
         thread.interrupt()
         thread.join()
         a.close()
