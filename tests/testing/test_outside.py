@@ -36,6 +36,12 @@ def proven(main: Callable[[], object], **options: Any) -> int:
     return found.executions  # type: ignore[no-any-return]
 
 
+@pytest.fixture(autouse=True)
+def nothing_comes_from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So little patience will do; with child processes there is more in any case."""
+    monkeypatch.setattr(outside, "_LONG", 0.001)
+
+
 def test_what_one_thread_sends_another_receives() -> None:
     def main() -> None:
         here, there = socket.socketpair()
@@ -210,10 +216,8 @@ def test_the_standard_http_server() -> None:
     assert explore(main, strategy="random", max_executions=10).failure is None
 
 
-def test_a_child_process_is_waited_for_in_real_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_process_is_waited_for_in_real_time() -> None:
     command = [sys.executable, "-c", "print('done')"]
-    # The patience with what may be no process at all.
-    monkeypatch.setattr(outside, "_LONG", 0.0)
 
     def main() -> None:
         answers: list[bytes] = []
