@@ -28,16 +28,16 @@ def excepthook(args: Any, /) -> None:
     hook(args)
 
 
-def report(thread: Thread) -> None:
-    """Hand the exception being handled to `greenthreads.excepthook`, whatever that does in turn."""
+def report(thread: Thread, exc: BaseException) -> None:
+    """Hand `exc`, which is being handled, to `greenthreads.excepthook`, whatever that does in turn."""
     hook = getattr(sys.modules.get("greenthreads"), "excepthook", None) or excepthook
-    args = ExceptHookArgs([*sys.exc_info(), thread])
+    args = ExceptHookArgs([type(exc), exc, exc.__traceback__, thread])
     try:
         hook(args)
-    except Exception as exc:
-        exc.__suppress_context__ = True
+    except Exception as error:
+        error.__suppress_context__ = True
         if sys.excepthook is not None and sys.stderr is not None:
             print("Exception in threading.excepthook:", file=sys.stderr, flush=True)
-            sys.excepthook(type(exc), exc, exc.__traceback__)
+            sys.excepthook(type(error), error, error.__traceback__)
     finally:
         del args  # It holds the traceback, and that holds the frame.

@@ -73,7 +73,8 @@ def start_user(thread: Thread) -> None:
             f"can't start user thread {thread.name!r}: no scheduler runs here. Start user threads inside "
             "run_scheduler(main), or make it a kernel thread with kind='kernel'"
         )
-    task = scheduler.task_type(scheduler, thread._bootstrap, thread, thread._daemonic)
+    first_call = thread._first_call()
+    task = scheduler.task_type(scheduler, first_call, thread, thread._daemonic)
     if thread._context is not None:
         task.context = thread._context
     thread._task = task
@@ -82,6 +83,9 @@ def start_user(thread: Thread) -> None:
     except BaseException:
         thread._task = None
         raise
+    if first_call is thread._target:
+        # As `run` does at its end: a cycle through the target must not keep the thread.
+        thread._target = None
 
 
 def start_kernel(thread: Thread) -> None:

@@ -175,19 +175,25 @@ class Thread(_standard.Thread):
         try:
             if trace.wanted:
                 trace.begin()
-            target = self._target
-            if target is None or self._args != () or self._kwargs or getattr(self.run, "__func__", None) is not _run:
-                self.run()
-            else:
-                # `run`, written out: a frame less on the stack of most threads. See continuation.py.
-                self._target = None
-                target()
+            self.run()
         except TaskExit:
             pass
         except BaseException as exc:
             self._failed(exc)
-        finally:
-            target = None
+
+    def _first_call(self) -> Callable[[], object]:
+        """What a user thread calls: its target as it is, if there is no more to do. See continuation.py for why."""
+        target = self._target
+        if (
+            target is None
+            or self._args != ()
+            or self._kwargs
+            or trace.wanted
+            or control.active is not None
+            or getattr(self.run, "__func__", None) is not _run
+        ):
+            return self._bootstrap
+        return target
 
     def _fail(self, exc: BaseException) -> None:
         """End with `exc` in place of running."""
@@ -201,7 +207,7 @@ class Thread(_standard.Thread):
     def _failed(self, exc: BaseException) -> None:
         """Say that `exc`, which is being handled, leaves the thread."""
         if self._group is None:
-            _hooks.report(self)
+            _hooks.report(self, exc)
         else:
             self._group.failed(exc)
 
@@ -565,10 +571,10 @@ def activeCount() -> int:
 
 
 def _report_failure(task: UserTask, exc: BaseException) -> None:
-    """For an exception that no thread's own code has let pass: it was interrupted before its first line."""
+    """For an exception that leaves a target which is called as it is, or a thread that has not come to its first line."""
     thread = task.thread
     if isinstance(thread, Thread):
-        thread._fail(exc)
+        thread._failed(exc)
     else:
         sys.excepthook(type(exc), exc, exc.__traceback__)
 

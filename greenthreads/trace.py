@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scheduler import fork, observers
@@ -98,7 +99,13 @@ _swapping = False
 def _want() -> None:
     """Begin to swap, on all kernel threads that run user threads. It is not undone: a debugger comes back."""
     global wanted, _swapping
-    wanted = _trace_hook is not None or _profile_hook is not None
+    before, wanted = wanted, _trace_hook is not None or _profile_hook is not None
+    if wanted and not before:
+        # Threads that have been started and not run yet begin with what is set now.
+        for scheduler in list(fork.running.values()):
+            for task in list(scheduler.tasks):
+                if task.continuation is None and task.fn is not None:
+                    task.fn = partial(_begin_and_call, task.fn)
     if wanted and not _swapping:
         _swapping = True
         observers.subscribe(_swapper)
@@ -112,6 +119,11 @@ def begin() -> None:
         sys.settrace(_trace_hook)
     if _profile_hook is not None and _over is None:
         sys.setprofile(_profile_hook)
+
+
+def _begin_and_call(fn: Callable[[], object]) -> object:
+    begin()
+    return fn()
 
 
 @contextmanager

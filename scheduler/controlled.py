@@ -115,7 +115,6 @@ class ControlledScheduler(Scheduler):
         self._calls.clear()
         if self._at_end:
             self._at_end.clear()
-        self.to_start = None
         self._closed = False
         # A thread's object and its task refer to one another: left to the garbage collector, they would keep it busy.
         for task in self._of_execution:
@@ -170,19 +169,19 @@ class ControlledScheduler(Scheduler):
     def _drive(self) -> None:
         """Let the threads run until it is the root's turn for good."""
         root = self._root
+        # What the switch back to us brought: a task to start (see `UserTask.switch`), or nothing.
+        came: Any = None
         while True:
-            task: Any = self.to_start
-            if task is None:
-                task = self._next(None)
+            if came:
+                continuation = self.idle.pop() if self.idle else Continuation(self, root.continuation)
+                continuation.task = came
+                came = None
+                came = continuation.switch()
+            else:
+                task: Any = self._next(None)
                 if task is root:
                     return
-                task.switch()
-            else:
-                self.to_start = None
-                continuation = Continuation(self, root.continuation)
-                continuation.task = task
-                del task
-                continuation.switch()
+                came = task.switch()
 
     def add(self, task: UserTask) -> None:
         """See `Scheduler.add`. From a thread under control."""
@@ -508,7 +507,11 @@ class ControlledScheduler(Scheduler):
         del following
         switch()
 
-    def failed(self, task: UserTask) -> None:
+    def failed(self, task: UserTask, exc: BaseException) -> None:
+        """See `Scheduler.failed`: all in its time, which is at the end of the task's last step."""
+        task.exception = exc
+
+    def failed_at_last(self, task: UserTask) -> None:
         """A task ended with an exception that nobody has reported: the main one, or one without a Thread."""
         exc, task.exception = task.exception, None
         if exc is None or isinstance(exc, TaskExit):
@@ -623,7 +626,6 @@ class ControlledScheduler(Scheduler):
                 task.done = True
                 self.tasks.pop(task, None)
         self.alive.clear()
-        self.to_start = None
 
 
 def _ignore(failure: Failure) -> None:

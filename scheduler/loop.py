@@ -91,18 +91,17 @@ class RootTask(Task):
         self.passes = _MOST_PASSES
         self.switch = self._make_switch(scheduler.ready, continuation.switch)
 
-    def _make_switch(self, ready: deque[Task], to_root: Callable[[], object]) -> Callable[[], None]:
+    def _make_switch(self, ready: deque[Task], to_root: Callable[[], object]) -> Callable[[], object]:
         append, popleft = ready.append, ready.popleft
 
         # A closure, not a method: it runs, on the stack of the thread that gives way, at each round.
-        def switch() -> None:
+        def switch() -> object:
             if ready and self.passes:
                 self.passes -= 1
                 append(self)
-                popleft().switch()
-            else:
-                self.has_turn = True
-                to_root()
+                return popleft().switch()
+            self.has_turn = True
+            return to_root()
 
         return switch
 
@@ -154,7 +153,7 @@ class Scheduler:
         "_started", "_timeslice",
         "ambient", "asleep", "clock", "forked", "host", "idle", "main", "orphaned", "poller", "ready", "suspended",
         "tasks",
-        "timers", "to_start", "turn",
+        "start", "timers", "turn",
     )  # fmt: skip
 
     # What the engine keeps of each thread.
@@ -194,7 +193,8 @@ class Scheduler:
         self.poller: Poller | None = None
         self._closed = False
         self._started = False
-        self.to_start: UserTask | None = None
+        # What a task that is NEW does to be run: once there is a root, a switch to that with the task as its value.
+        self.start: Callable[[UserTask], object] = _start
         self._root: RootTask
         self._passes = _MOST_PASSES
         # When the root's last turn ended: the time as threads can have it for nothing.
@@ -409,6 +409,7 @@ class Scheduler:
         self._root = RootTask(self, root)
         self._root.thread = getattr(root, "task", None)
         root.task = self._root
+        self.start = root.switch
         here.scheduler = self
         return outer
 
@@ -485,17 +486,19 @@ class Scheduler:
             self._early = False
         else:
             ready.append(root)
-        while not root.has_turn:
-            task = self.to_start
-            if task is None:
-                # At first, or after a continuation has ended and fallen back to us.
-                ready.popleft().switch()
+        # What the switch back to us brought: a task to start (see `UserTask.switch`), or nothing.
+        came: Any = None
+        while True:
+            if came:
+                continuation = self.idle.pop() if self.idle else Continuation(self, root.continuation)
+                continuation.task = came
+                came = None
+                came = continuation.switch()
+            elif root.has_turn:
+                break
             else:
-                self.to_start = None
-                continuation = Continuation(self, root.continuation)
-                continuation.task = task
-                del task
-                continuation.switch()
+                # At first, or after a continuation has ended and fallen back to us.
+                came = ready.popleft().switch()
         if self.clock.now() - began > _TURN_SECONDS:
             self._passes = 0
         elif self._passes < _MOST_PASSES:
@@ -509,17 +512,12 @@ class Scheduler:
         moment meets with a stack overflow is not provided for.
         """
         self._root.misses_one = False
-        self.to_start = None
         ready = set(self.ready)
         for task in list(self.tasks):
             if task in ready or task in self.suspended:
                 continue
             if task.continuation is None or task.state is State.READY:
                 self.ready.append(task)
-
-    def start_anew(self) -> None:
-        """Have the root start a continuation for `to_start`: nobody else may, see continuation.py."""
-        self._root.continuation.switch()
 
     def recycle(self, continuation: Continuation) -> None:
         """Give way at the end of a task. Returns when `continuation` has its next one, or None to end."""
@@ -595,14 +593,28 @@ class Scheduler:
             raise error
         self.main.interrupt_now(error)
 
-    def failed(self, task: UserTask) -> None:
-        """A task ended with an exception. The main one's is raised by `run`; others' must not go unseen."""
+    def failed(self, task: UserTask, exc: BaseException) -> None:
+        """`exc`, which is being handled, leaves `task`. The main one's is raised by `run`; others' must not go unseen."""
+        if task is getattr(self, "main", None):
+            task.exception = exc
+        elif not isinstance(exc, TaskExit):
+            # The traceback is to begin with the thread's own first line, and not to hold the continuation's frame.
+            traceback = exc.__traceback__
+            if traceback is not None and traceback.tb_next is not None:
+                exc.__traceback__ = traceback.tb_next
+            report_failure(task, exc)
+
+    def failed_at_last(self, task: UserTask) -> None:
+        """A task has ended, and the exception that it is left with is the main one's, or was raised by a report."""
         exc = task.exception
         if task is getattr(self, "main", None):
             return
         task.exception = None
         if exc is not None and not isinstance(exc, TaskExit):
-            report_failure(task, exc)
+            try:
+                raise exc
+            except BaseException:
+                report_failure(task, exc)
 
     # ---- The end ---------------------------------------------------------------------------------------------------
 
@@ -691,7 +703,6 @@ class Scheduler:
             self.poller.close()
             self.poller = None
         self.asleep = False
-        self.to_start = None
         self.forked = True
         self.orphaned = me is not self.main
         self._early = False
@@ -701,6 +712,11 @@ class Scheduler:
             # It is the main thread now: the child lives as long as it does, daemon or not.
             me.daemon = False
             self.ready.append(self._root)
+
+
+def _start(task: UserTask) -> None:
+    """`Scheduler.start` for a task that was made before its scheduler ran."""
+    task.scheduler.start(task)
 
 
 class _Named:
@@ -716,7 +732,8 @@ def _report_failure(task: UserTask, exc: BaseException) -> None:
     sys.excepthook(type(exc), exc, exc.__traceback__)
 
 
-# What becomes of an exception that leaves a task. The layer above sets its own, which knows of thread objects.
+# What becomes of an exception that leaves a task, and is being handled. The layer above sets its own, which knows of
+# thread objects.
 report_failure: Callable[[UserTask, BaseException], None] = _report_failure
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections import OrderedDict
+from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from scheduler import observers
@@ -90,6 +91,8 @@ class Task:
     # Where the task is put to be made ready; None for those that no scheduler runs.
     ready: deque[Task] | None
     scheduler: Scheduler | None
+    # Called to let it run. Whatever stands in for its continuation's own returns what that returns: where the root calls
+    # it, that may be a task to start.
     switch: Callable[[], object]
     # What it runs on; None iff it is NEW (or done).
     continuation: Any
@@ -273,7 +276,9 @@ class UserTask(Task):
         self.scheduler = scheduler
         self.ready = scheduler.ready
         self.fn: Callable[[], object] | None = fn
-        self.switch = self._start
+        # While it is NEW its switch hands it to the root, which starts it. All in C: a frame of ours would stay on the
+        # stack of the thread that gave way, and be noted at each of its switches, until that runs again.
+        self.switch = MethodType(scheduler.start, self)
         self.timed_out = False
         self.continuation = self.context = self.result = self.exception = self.timer = None
 
@@ -307,20 +312,6 @@ class UserTask(Task):
 
     # NEW -> RUNNING
 
-    def _start(self) -> None:
-        """Switch to a continuation that runs this task. Stands in for `switch` while the task is NEW."""
-        scheduler = self.scheduler
-        if scheduler.idle:
-            continuation = scheduler.idle.pop()
-            continuation.task = self
-            # This frame may stay long after the thread has ended: it belongs to whoever gave way to it.
-            del self
-            continuation.switch()
-        else:
-            scheduler.to_start = self
-            del self
-            scheduler.start_anew()
-
     def begin(self, continuation: Continuation) -> Callable[[], object]:
         """Begin to run, on `continuation`: it shall call what this returns, and `finish` after that."""
         self.continuation = continuation
@@ -330,6 +321,14 @@ class UserTask(Task):
         return self.fn if self.pending is None else self._raise_pending  # type: ignore[return-value]
 
     # RUNNING -> DONE
+
+    def failed(self, exc: BaseException) -> None:
+        """`exc`, which is being handled, leaves the thread. It is reported here, where the thread is still alive."""
+        try:
+            self.scheduler.failed(self, exc)
+        except BaseException as error:
+            # Whoever was told failed, or was interrupted: `finish` tells of that.
+            self.exception = error
 
     def finish(self) -> None:
         """Mark the task done, wake who joins it, let go of what it held."""
@@ -343,7 +342,7 @@ class UserTask(Task):
         if self.joiners:
             unpark_all(self.joiners)
         if self.exception is not None:
-            scheduler.failed(self)
+            scheduler.failed_at_last(self)
         if observers.active:
             observers.ended(self)
 
@@ -463,14 +462,14 @@ class UserTask(Task):
                 self.scheduler.timers.cancel(timer)
         return claimed
 
-    def _throw_pending(self) -> None:
+    def _throw_pending(self) -> object:
         """Resume the thread by raising its interrupt where it stands. Stands in for `switch`."""
         continuation, exc = self.continuation, self.pending
         if continuation is None or exc is None:
             raise SchedulerBug(f"{self!r} is armed with no interrupt")
         self.switch = continuation.switch
         self.wait = self.pending = self.timer = None
-        continuation.throw(exc)
+        return continuation.throw(exc)
 
     def _raise_pending(self) -> None:
         exc = self.pending
@@ -509,7 +508,7 @@ class UserTask(Task):
         if running:
             self.ready.popleft().switch()
 
-    def _stay(self) -> None:
+    def _stay(self) -> object:
         """The turn of a thread on hold has come: it is the next one's. Stands in for `switch`."""
         suspended = self.scheduler.suspended
         task: Task = self
@@ -517,7 +516,7 @@ class UserTask(Task):
         while (suspension := suspended.get(task)) is not None:  # type: ignore[call-overload]
             suspension.due = True
             task = self.ready.popleft()
-        task.switch()
+        return task.switch()
 
     def resume_now(self) -> None:
         """Undo `suspend_now`."""
