@@ -226,9 +226,20 @@ class Scheduler:
             raise RuntimeError("can't start new thread: its scheduler is ending")
         if observers.active:
             observers.spawned(task)
+        if self.idle:
+            self._reserve(task)
         self.ready.append(task)
         if self.asleep:
             self.ring()
+
+    def _reserve(self, task: UserTask) -> None:
+        """Have `task` begin on an idle continuation, which its switch then goes to without a detour by the root."""
+        try:
+            continuation = self.idle.pop()
+        except IndexError:
+            return  # Another kernel thread has taken the last one.
+        continuation.task = task
+        task.switch = continuation.switch
 
     def post(self, call: Callable[[], object]) -> None:
         """Have the root run `call()` soon. From any kernel thread, or a signal handler. `call` must not block."""
@@ -523,8 +534,12 @@ class Scheduler:
         """Give way at the end of a task. Returns when `continuation` has its next one, or None to end."""
         following = self.ready.popleft()
         if following.continuation is None:
-            # It has not started yet, so it may as well run right here.
+            # It has not started yet, so it may as well run right here, and leave to others what is reserved for it.
             continuation.task = following
+            reserved = following.switch.__self__  # type: ignore[attr-defined]
+            if reserved is not following:
+                reserved.task = None
+                self.idle.append(reserved)
             return
         continuation.task = None
         if len(self.idle) < _MOST_IDLE:
