@@ -571,7 +571,7 @@ def activeCount() -> int:
 
 
 def _report_failure(task: UserTask, exc: BaseException) -> None:
-    """For an exception that leaves a target which is called as it is, or a thread that has not come to its first line."""
+    """For an exception that leaves a target which is called as it is, or that comes before a thread's first line."""
     thread = task.thread
     if isinstance(thread, Thread):
         thread._failed(exc)

@@ -151,9 +151,8 @@ class Scheduler:
     __slots__ = (
         "__weakref__", "_at_end", "_awaited", "_bell", "_calls", "_closed", "_early", "_passes", "_root", "_slices",
         "_started", "_timeslice",
-        "ambient", "asleep", "clock", "forked", "host", "idle", "main", "orphaned", "poller", "ready", "suspended",
-        "tasks",
-        "start", "timers", "turn",
+        "ambient", "asleep", "clock", "forked", "host", "idle", "main", "orphaned", "poller", "ready", "start",
+        "suspended", "tasks", "timers", "turn",
     )  # fmt: skip
 
     # What the engine keeps of each thread.
@@ -609,7 +608,7 @@ class Scheduler:
         self.main.interrupt_now(error)
 
     def failed(self, task: UserTask, exc: BaseException) -> None:
-        """`exc`, which is being handled, leaves `task`. The main one's is raised by `run`; others' must not go unseen."""
+        """`exc`, being handled, leaves `task`. The main one's is raised by `run`; others' must not go unseen."""
         if task is getattr(self, "main", None):
             task.exception = exc
         elif not isinstance(exc, TaskExit):
@@ -729,9 +728,9 @@ class Scheduler:
             self.ready.append(self._root)
 
 
-def _start(task: UserTask) -> None:
+def _start(task: UserTask) -> object:
     """`Scheduler.start` for a task that was made before its scheduler ran."""
-    task.scheduler.start(task)
+    return task.scheduler.start(task)
 
 
 class _Named:

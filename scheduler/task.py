@@ -91,8 +91,8 @@ class Task:
     # Where the task is put to be made ready; None for those that no scheduler runs.
     ready: deque[Task] | None
     scheduler: Scheduler | None
-    # Called to let it run. Whatever stands in for its continuation's own returns what that returns: where the root calls
-    # it, that may be a task to start.
+    # Called to let it run. What stands in for its continuation's own returns what that returns: that may be a task to
+    # start, where the root calls it.
     switch: Callable[[], object]
     # What it runs on; None iff it is NEW (or done).
     continuation: Any

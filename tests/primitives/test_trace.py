@@ -59,6 +59,26 @@ def test_a_thread_starts_with_the_function_that_is_set(
     assert record == [hook, hook, before, None, None, before]
 
 
+@pytest.mark.parametrize(("set_hook", "get_hook", "get_own"), PAIRS, ids=["trace", "profile"])
+def test_so_does_one_that_was_started_before_it_was_set_and_has_not_run(
+    set_hook: Any, get_hook: Any, get_own: Any
+) -> None:
+    def hook(frame: FrameType, event: str, argument: object) -> None:
+        pass
+
+    record: list[object] = []
+
+    def main() -> None:
+        thread = Thread(target=lambda: record.append(get_own()))
+        thread.start()
+        set_hook(hook)
+        thread.join()
+        set_hook(None)
+
+    run_scheduler(main)
+    assert record == [hook]
+
+
 def test_it_hears_of_the_thread_s_calls_and_of_no_other_s(kind: Kind) -> None:
     record: list[str] = []
 

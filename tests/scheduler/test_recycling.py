@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from scheduler import WaitQueue, current_task, run_scheduler, sleep, yield_now
+from scheduler import Scheduler, WaitQueue, current_task, run_scheduler, sleep, yield_now
 from scheduler.continuation import current
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
@@ -342,3 +342,66 @@ def test_thousands_of_threads_one_after_another_run_on_one_stack() -> None:
     run_scheduler(main)
     assert record == list(range(2000))
     assert len(stacks) == 1
+
+
+# ---- Where a thread begins -------------------------------------------------------------------------------------------
+
+
+def frames_of(task: Any) -> list[str]:
+    """The functions on the stack of a parked thread, the innermost first."""
+    frame, names = task.continuation.gr_frame, []
+    while frame is not None:
+        names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return names
+
+
+@pytest.mark.parametrize("idle", [0, 3])
+def test_who_gives_way_to_a_new_thread_keeps_none_of_its_frames(idle: int) -> None:
+    def main() -> list[list[str]]:
+        waiting = WaitQueue()
+
+        def wait() -> None:
+            waiting.park("the end of the test")
+
+        for _ in range(idle):
+            spawn(wait)
+        yield_now()
+        waiting.unpark(idle)
+        yield_now()
+        tasks = [spawn(wait) for _ in range(6)]
+        yield_now()
+        stacks = [frames_of(task) for task in tasks]
+        waiting.unpark(6)
+        return stacks
+
+    assert run_scheduler(main) == [["park", "park", "wait", "_run_tasks"]] * 6
+
+
+def test_a_stack_that_was_kept_for_a_thread_is_free_again_when_that_runs_elsewhere() -> None:
+    def main() -> list[int]:
+        scheduler = current_task().scheduler
+        assert scheduler is not None
+        for _ in range(3):
+            spawn(yield_now)
+        yield_now()
+        yield_now()
+        counts = [len(scheduler.idle)]
+        for _ in range(3):
+            spawn(lambda: None)
+        counts.append(len(scheduler.idle))
+        # The first begins on the stack that is kept for it, the others on the same one after it.
+        yield_now()
+        counts.append(len(scheduler.idle))
+        return counts
+
+    assert run_scheduler(main) == [3, 0, 3]
+
+
+def test_a_thread_may_be_made_before_its_scheduler_runs() -> None:
+    record: list[str] = []
+    scheduler = Scheduler()
+    for name in ("first", "second"):
+        scheduler.spawn(functools.partial(record.append, name))
+    scheduler.run(lambda: record.append("main"))
+    assert record == ["first", "second", "main"]

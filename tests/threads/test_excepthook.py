@@ -248,3 +248,53 @@ def test_the_exception_does_not_outlive_the_thread(kind: Kind, monkeypatch: Any)
         return references[0](), thread.is_alive()
 
     assert run_scheduler(main) == (None, False)
+
+
+def test_the_traceback_begins_with_the_thread_s_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def frames(traceback: Any) -> list[str]:
+        names = []
+        while traceback is not None:
+            names.append(traceback.tb_frame.f_code.co_name)
+            traceback = traceback.tb_next
+        return names
+
+    seen: list[list[str]] = []
+    monkeypatch.setattr(greenthreads, "excepthook", lambda args: seen.append(frames(args.exc_traceback)))
+    run_scheduler(run_one, Thread, fail)
+    assert seen == [["fail"]]
+
+
+def test_the_hook_is_called_in_the_thread_which_is_alive_and_may_wait(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, bool, bool]] = []
+
+    def hook(args: Any) -> None:
+        yield_now()
+        me = greenthreads.current_thread()
+        seen.append((me is args.thread, me.is_alive(), sys.exc_info()[1] is args.exc_value))
+
+    monkeypatch.setattr(greenthreads, "excepthook", hook)
+    run_scheduler(run_one, Thread, fail, kind=kind)
+    assert seen == [(True, True, True)]
+
+
+def test_a_thread_that_is_interrupted_in_the_hook_says_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def hook(args: Any) -> None:
+        seen.append(type(args.exc_value).__name__)
+        if len(seen) == 1:
+            Event().wait()
+
+    def main() -> bool:
+        thread = Thread(target=fail)
+        thread.start()
+        yield_now()
+        thread.interrupt(KeyboardInterrupt)
+        thread.join()
+        return thread.is_alive()
+
+    monkeypatch.setattr(greenthreads, "excepthook", hook)
+    assert run_scheduler(main) is False
+    assert seen == ["ValueError", "KeyboardInterrupt"]
