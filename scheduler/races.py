@@ -150,9 +150,13 @@ class RaceDetector:
         place = places.get(part)
         if place is None:
             place = places[part] = _Place()
-        for other in places.values() if part is WHOLE else (place, places.get(WHOLE)):
-            if other is not None:
+        elif part is not WHOLE:
+            self._compare(place, clock, thread, obj, part, here)
+        if part is WHOLE:
+            for other in places.values():
                 self._compare(other, clock, thread, obj, part, here)
+        elif WHOLE in places:
+            self._compare(places[WHOLE], clock, thread, obj, part, here)
         if writes:
             place.write = (thread, clock[thread], here)
             place.reads = {}

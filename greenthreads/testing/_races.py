@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import linecache
 import os
 from types import CellType
@@ -126,17 +125,20 @@ class RaceWatch:
         return lines
 
 
-@functools.cache
-def _is_ours(file: str) -> bool:
-    return file.startswith(OURS)
+# By file, whether it is ours.
+_ours: dict[str, bool] = {}
 
 
 def _stack(frame: FrameType | None) -> tuple[_Place, ...]:
     places: list[_Place] = []
     while frame is not None and len(places) < _MOST_FRAMES:
         code = frame.f_code
-        if not _is_ours(code.co_filename):
-            places.append((code.co_filename, frame.f_lineno, code.co_name))
+        file = code.co_filename
+        known = _ours.get(file)
+        if known is None:
+            known = _ours[file] = file.startswith(OURS)
+        if not known:
+            places.append((file, frame.f_lineno, code.co_name))
         frame = frame.f_back
     return tuple(places)
 

@@ -115,11 +115,11 @@ class Session:
         # Who waits for what in a deadlock, and how many of them make it up.
         self._deadlock: list[Waiting] = []
         self._cycle = 0
-        # Called at each step, where somebody wants to know about each.
         # What looks for data races, and whether it looks at the next execution; see `explore`.
         self.race_watch = RaceWatch(self.scheduler)
         self.looks_for_races = False
         self._races = races
+        # Called at each step, where somebody wants to know about each.
         self.observer: Callable[[ControlledTask, str, object, FrameType | None], None] | None = None
         # Called with a failure while the threads still stand where they stood.
         self.on_failure: Callable[[controlled.Failure], object] | None = None
@@ -194,7 +194,8 @@ class Session:
         if looks or self._check_locks or self._check_joined:
             for each in (self._acquired, self._started, self._joined):
                 each.clear()
-            scheduler.observer = self._watch
+            is_all = looks and not (self._check_locks or self._check_joined or self.observer is not None)
+            scheduler.observer = self.race_watch.step if is_all else self._watch
         else:
             scheduler.observer = self.observer
         self._environment.begin(self._on_exception)

@@ -13,6 +13,9 @@ taken: with the other `acquire`. Whether it could have been is known where the t
 the choices, or it was not); where it came later it is known for locks and for equal operations, and where it is not
 known we take it that it could: that costs an execution at worst, which turns out to repeat others and is abandoned.
 
+Rejected: to take a thread's first step, which depends on nothing, as soon as it is there, and to note no step for it.
+It saves no time, and where waits may end early it counts as a turn that the thread has had.
+
 A wakeup sequence is followed by its threads alone, and compared only by what one execution has shown. Which step comes
 before which, see happened.py.
 """
