@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable
+
+from together import together
 
 from greenthreads.testing._session import Session
 from scheduler import control
@@ -97,11 +98,3 @@ def outcomes(
             control.access = control.accesses = None
     assert strategy.complete if bounded else strategy.exhausted
     return found, executions
-
-
-def together(*bodies: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()

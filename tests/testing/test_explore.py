@@ -9,17 +9,9 @@ from typing import Any
 
 import pytest
 from plain import explore, replay
+from together import together
 
 STRATEGIES = ("auto", "dfs", "pct", "pos", "random", "round_robin", "surw")
-
-
-def together(*bodies: Any) -> None:
-    """Run each in a thread of its own, and wait for all."""
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def lost_update() -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from together import together
 
 from greenthreads.testing import explore, replay
 from greenthreads.testing._memory import root_of
@@ -21,14 +22,6 @@ class Account:
     def __init__(self) -> None:
         self.balance = 0
         self.lock = threading.Lock()
-
-
-def together(*bodies: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def attribute(guarded: bool) -> None:

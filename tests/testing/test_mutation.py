@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from together import together
 
 import greenthreads.pytest_plugin
 from greenthreads.testing import Mutation, mutate
@@ -38,14 +39,6 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     yield loaded
     for name in names:
         sys.modules.pop(name, None)
-
-
-def together(*bodies: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def mutated(tmp_path: Path, *tests: Callable[[], object], **options: Any) -> Mutation:

@@ -17,16 +17,9 @@ from typing import Any
 
 import pytest
 from plain import explore, replay
+from together import together
 
 from scheduler import outside
-
-
-def together(*bodies: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def proven(main: Callable[[], object], **options: Any) -> int:

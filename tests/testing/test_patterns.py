@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from bugs import load
+from together import together
 
 from greenthreads.testing import Failure, Pattern, explore
 
@@ -132,14 +133,6 @@ def test_no_bug_of_the_table_gets_a_wrong_name(name: str) -> None:
     if failure.pattern is not None:
         assert str(failure.pattern) in " ".join(failure.report().split())
         assert all(Path(line.file).is_file() for line in failure.pattern.lines)
-
-
-def together(*bodies: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 class Thing:

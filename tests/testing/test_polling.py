@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from bugs import OPERATIONS_ONLY
 from plain import explore
+from together import together
 
 from greenthreads.testing._session import Session
 from scheduler.strategies import by_name
@@ -24,14 +25,6 @@ def everything(fn: Any, early: bool = False) -> set[Any]:
             assert session.run(strategy) is None
         assert strategy.exhausted
     return seen
-
-
-def together(*bodies: Any) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def test_a_loop_with_yields_is_no_polling() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from together import together
 
 from greenthreads.testing import explore, replay
 
@@ -16,14 +17,6 @@ class Box:
     def __init__(self) -> None:
         self.value = 0
         self.ready = False
-
-
-def together(*bodies: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def unguarded_write() -> None:
@@ -45,9 +38,9 @@ def test_a_race_is_reported_that_fails_nothing() -> None:
     assert str(race).splitlines() == [
         "data race on Box.value: write and write, with nothing to put them in order",
         "  thread 1 Thread-1 (write) writes it, holding no lock",
-        "    test_races.py:33 in write: box.value = 1",
+        "    test_races.py:26 in write: box.value = 1",
         "  thread 2 Thread-2 (write) writes it, holding no lock",
-        "    test_races.py:33 in write: box.value = 1",
+        "    test_races.py:26 in write: box.value = 1",
     ]
 
 

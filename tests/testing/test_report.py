@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from plain import explore
+from together import together
 
 import greenthreads.testing
 from greenthreads import Deadlock
@@ -87,14 +88,6 @@ def failure_of(fn: Callable[[], object], **options: Any) -> Failure:
     found = explore(fn, **options)
     assert found.failure is not None
     return found.failure
-
-
-def together(*bodies: Any) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def test_an_exception(program: Program) -> None:

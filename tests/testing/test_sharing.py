@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from bugs import load
+from together import together
 
 import greenthreads
 from greenthreads.testing import explore, replay
@@ -124,14 +125,6 @@ def test_who_enumerates_leaves_nothing_out() -> None:
         seen.add((portfolio.current.name, portfolio.skips_private))  # type: ignore[attr-defined]
     assert {skips for name, skips in seen if name in ("round_robin", "dpor")} == {False}
     assert {skips for name, skips in seen if name in ("pct", "pos", "surw")} == {True}
-
-
-def together(*bodies: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 class Work:

@@ -8,14 +8,7 @@ from typing import Any
 
 import pytest
 from plain import explore
-
-
-def together(*bodies: Any) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+from together import together
 
 
 def lost_update() -> None:

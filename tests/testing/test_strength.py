@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bugs import OPERATIONS_ONLY
 from plain import explore
+from together import together
 
 import greenthreads.testing
 from greenthreads.testing._session import Session
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scheduler.strategy import Strategy
-
-
-def together(*bodies: Callable[[], object]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def finds(program: Callable[[], object], strategy: Strategy, executions: int) -> int | None:

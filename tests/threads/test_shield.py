@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import greenthreads
+import scheduler.kernel
 from greenthreads import (
     BoundedSemaphore,
     Condition,
@@ -35,35 +36,44 @@ from scheduler import current_task, shield
 from scheduler.kernel import KernelTask
 
 
-def test_it_waits_until_the_thread_has_come_out_of_the_library(until: Any) -> None:
+@pytest.fixture
+def blocked_inside(until: Any) -> Callable[[list[str]], tuple[Thread, Any]]:
+    """Start a kernel thread that blocks in the library's own code; that, and the lock to open for it to come out."""
+
+    def start(record: list[str]) -> tuple[Thread, Any]:
+        go_on = threading.Lock()
+        go_on.acquire()
+
+        class Bell:
+            """Blocks as a wait does that nobody can end."""
+
+            release = staticmethod(go_on.release)
+            acquire = staticmethod(go_on.acquire)
+
+        def work() -> None:
+            me: Any = current_task()
+            me._bell = Bell()
+            try:
+                me.park(None, "nothing that could be interrupted")
+                record.append("has come out")
+                while True:
+                    time.sleep(0)
+            except ThreadInterrupted:
+                record.append("interrupted")
+
+        thread = Thread(target=work, kind="kernel")
+        thread.start()
+        task: Any = thread._task
+        until(lambda: task.wait is not None)
+        return thread, go_on
+
+    return start
+
+
+def test_it_waits_until_the_thread_has_come_out_of_the_library(blocked_inside: Any) -> None:
     record: list[str] = []
-    inside = threading.Event()
-    go_on = threading.Lock()
-    go_on.acquire()
-
-    class Bell:
-        """Blocks as a wait does that nobody can end; where it stands is the library's own code."""
-
-        release = staticmethod(go_on.release)
-        acquire = staticmethod(go_on.acquire)
-
-    def work() -> None:
-        me: Any = current_task()
-        me._bell = Bell()
-        inside.set()
-        try:
-            me.park(None, "nothing that could be interrupted")
-            record.append("has come out")
-            while True:
-                time.sleep(0)
-        except ThreadInterrupted:
-            record.append("interrupted")
-
-    thread = Thread(target=work, kind="kernel")
-    thread.start()
-    inside.wait()
-    task: Any = thread._task
-    until(lambda: task.wait is not None)
+    thread, go_on = blocked_inside(record)
+    task = thread._task
     # Tried while the thread is inside: nothing comes of it.
     assert [task.try_interrupt(ThreadInterrupted()) for _ in range(3)] == [False, False, False]
     interrupter = threading.Thread(target=thread.interrupt)
@@ -180,37 +190,15 @@ def test_a_thread_may_interrupt_itself() -> None:
     assert record == ["interrupted"]
 
 
-def test_should_some_code_of_ours_block_it_is_interrupted_there(monkeypatch: Any) -> None:
-    import scheduler.kernel
-
+def test_should_some_code_of_ours_block_it_is_interrupted_there(blocked_inside: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(scheduler.kernel, "_LONG_INSIDE", 0.01)
-    inside, go_on = threading.Event(), threading.Lock()
-    go_on.acquire()
     record: list[str] = []
-
-    class Bell:
-        release = staticmethod(go_on.release)
-        acquire = staticmethod(go_on.acquire)
-
-    def work() -> None:
-        me: Any = current_task()
-        me._bell = Bell()
-        inside.set()
-        try:
-            me.park(None, "nothing that could be interrupted")
-            record.append("has come out")
-        except ThreadInterrupted:
-            record.append("interrupted inside")
-
-    thread = Thread(target=work, kind="kernel")
-    thread.start()
-    inside.wait()
-    while thread._task.wait is None:  # type: ignore[union-attr]
-        time.sleep(0)
+    thread, go_on = blocked_inside(record)
     thread.interrupt()
     go_on.release()
     thread.join()
-    assert record == ["interrupted inside"]
+    # It never came out.
+    assert record == ["interrupted"]
 
 
 def test_one_that_comes_as_a_scheduler_starts_finds_its_main_thread() -> None:

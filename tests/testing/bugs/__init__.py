@@ -15,6 +15,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from together import together
+
 from greenthreads.testing import explore
 
 if TYPE_CHECKING:
@@ -64,15 +66,6 @@ def load() -> list[Pair]:
     for family in FAMILIES:
         importlib.import_module(f"bugs.{family}")
     return PAIRS
-
-
-def together(*bodies: Callable[[], object]) -> None:
-    """Run each in a thread of its own, and wait for all."""
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def guard(repaired: bool, lock: Any = None) -> Any:
