@@ -10,13 +10,21 @@ standard module's.
 from __future__ import annotations
 
 import ssl as _standard
+from builtins import len as _length
 from typing import TYPE_CHECKING, Any
 
 from greenthreads import socket as _socket
 from greenthreads._rebind import rebound
 from scheduler import control
+from scheduler.continuation import current
 from scheduler.outside import announce
 from scheduler.poller import READ, WRITE
+
+try:
+    from fcntl import ioctl as _ioctl
+    from termios import FIONREAD as _FIONREAD
+except ImportError:  # Windows
+    _ioctl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +41,15 @@ if TYPE_CHECKING:
 
 
 _WantRead, _WantWrite = _standard.SSLWantReadError, _standard.SSLWantWriteError
+_read, _write, _send = _standard.SSLSocket.read, _standard.SSLSocket.write, _standard.SSLSocket.send
+_NO_BYTES = bytes(4)
 
 
 class SSLSocket(_standard.SSLSocket, _socket.socket):  # type: ignore[misc]
     """As `ssl.SSLSocket`; made by `SSLContext.wrap_socket`. Two threads may read and write it at the same time."""
+
+    # Whether the last read got less than it had room for: then there is most likely nothing left.
+    _was_short = False
 
     def _parking(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
         """Make a call of OpenSSL's until it need not wait."""
@@ -45,7 +58,8 @@ class SSLSocket(_standard.SSLSocket, _socket.socket):  # type: ignore[misc]
         deadline: float | None = _socket._UNSET
         while True:
             try:
-                return call(*args)
+                result = call(*args)
+                break
             except _WantRead:
                 if self._timeout == 0.0:
                     raise
@@ -59,18 +73,51 @@ class SSLSocket(_standard.SSLSocket, _socket.socket):  # type: ignore[misc]
                 deadline = self._wait(side, deadline)
             except TimeoutError:
                 raise TimeoutError(f"The {what} operation timed out") from None
+        self._streak -= 1
+        if self._streak < 0:
+            self._give_way()
+        return result
+
+    def _is_empty(self) -> bool:
+        """Whether there is nothing to read, and the poller of the calling thread's scheduler will report what comes."""
+        record = self._watch
+        try:
+            if current().task.ready is not record.ready or record.hung or self.pending():
+                return False
+        except AttributeError:
+            return False
+        count = bytearray(4)
+        _ioctl(self.fileno(), _FIONREAD, count)
+        return count == _NO_BYTES
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
         """As the standard method."""
-        return self._parking("read", super().read, len, buffer)
+        if self._was_short:
+            self._was_short = False
+            if self._timeout is None and control.active is None and self._is_empty():
+                self._wait(READ, None)
+        data = self._parking("read", _read, self, len, buffer)
+        if _ioctl is not None:
+            self._was_short = (_length(data) if buffer is None else data) < len
+        return data
 
     def write(self, data: Any) -> int:
         """As the standard method."""
-        return self._parking("write", super().write, data)  # type: ignore[no-any-return]
+        return self._parking("write", _write, self, data)  # type: ignore[no-any-return]
 
     def send(self, data: Any, flags: int = 0) -> int:
         """As the standard method."""
-        return self._parking("write", super().send, data, flags)  # type: ignore[no-any-return]
+        return self._parking("write", _send, self, data, flags)  # type: ignore[no-any-return]
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """As the standard method."""
+        if type(data) is bytes and data and self._sslobj is not None and not flags:  # type: ignore[attr-defined]
+            # Most often that is all: without the views that the rest is cut with.
+            sent = self.send(data)
+            if sent == _length(data):
+                return
+            data = memoryview(data)[sent:]
+        super().sendall(data, flags)
 
     def do_handshake(self, block: bool = False) -> None:
         """As the standard method."""

@@ -204,3 +204,92 @@ def test_all_names_are_there() -> None:
     assert missing == []
     assert issubclass(ssl.SSLSocket, standard.SSLSocket)
     assert isinstance(ssl.create_default_context(), ssl.SSLContext)
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What each question to OpenSSL whether there is anything to read found, from now on."""
+    answers: list[str] = []
+    ask = standard.SSLSocket.read
+
+    def read(sock: Any, *args: Any) -> Any:
+        try:
+            data = ask(sock, *args)
+        except ssl.SSLWantReadError:
+            answers.append("nothing")
+            raise
+        answers.append("data" if data else "the end")
+        return data
+
+    monkeypatch.setattr(ssl, "_read", read)
+    return answers
+
+
+def test_after_a_short_read_nobody_asks_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first read knows nothing of the socket; those that follow wait until something has come."""
+    answers: list[str] = []
+
+    def main() -> None:
+        client, server = connected("user")
+        with client, server:
+
+            def echo() -> None:
+                while data := server.recv(1000):
+                    server.sendall(data)
+                server.unwrap()
+
+            asked = counting(monkeypatch)
+            thread = Thread(target=echo)
+            thread.start()
+            for _ in range(5):
+                client.send(b"x")
+                client.recv(1000)
+            answers.extend(asked)
+            client.unwrap()
+            thread.join()
+
+    run_scheduler(main)
+    assert answers.count("nothing") <= 2
+    assert answers.count("data") == 10
+
+
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_records_that_came_together_are_all_read(in_scheduler: Any, together: int) -> None:
+    """A short read says that there is nothing left, but not of the next record, which may be there."""
+
+    def body(client: Any, server: Any) -> bytes:
+        data = b""
+        for _ in range(3):
+            for _ in range(together):
+                client.send(b"12")
+            data += server.recv(1)
+            while len(data) % (2 * together):
+                data += server.recv(100)
+        return data
+
+    assert in_scheduler(body) == b"12" * 3 * together
+
+
+def test_the_end_after_a_short_read(in_scheduler: Any, kind: Kind) -> None:
+    def body(client: Any, server: Any) -> list[bytes]:
+        client.send(b"last")
+        found = [server.recv(100)]
+        thread = Thread(target=lambda: found.append(server.recv(100)), kind=kind)
+        thread.start()
+        yield_now()
+        client.close()
+        thread.join()
+        return found
+
+    assert in_scheduler(body) == [b"last", b""]
+
+
+def test_a_thread_that_never_has_to_wait_gives_way(in_scheduler: Any) -> None:
+    def body(client: Any, server: Any) -> bool:
+        others: list[str] = []
+        Thread(target=others.append, args=("ran",), daemon=True).start()
+        client.sendall(b"x" * 200)
+        for _ in range(200):
+            server.recv(1)
+        return others == ["ran"]
+
+    assert in_scheduler(body) is True
