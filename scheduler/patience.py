@@ -82,7 +82,7 @@ class Patience:
             self._spinning = False
             scheduler.look_for_care()
             return choices
-        self.was_used = True
+        self._leave_out()
         if others or self._waits_that_may_end(choices):
             return others
         # All of them spin: time passes (the caller sees to that, and looks who could go on then), and they take turns.
@@ -93,6 +93,10 @@ class Patience:
             self._spun_seconds = min(2 * self._spun_seconds, _LONGEST_SPIN)
         last = {number: at for at, (number, _op) in enumerate(scheduler.trace)}
         return [min(choices, key=lambda t: last.get(t.id, -1))]
+
+    def _leave_out(self) -> None:
+        self.was_used = True
+        self._scheduler.strategy.leaves_out()
 
     # ---- Who polls ---------------------------------------------------------------------------------------------------
 
@@ -162,7 +166,7 @@ class Patience:
             if patience is None or not patience.is_again or patience.when <= longest:
                 found.append(EndOfWait("timeout", task))
             else:
-                self.was_used = True
+                self._leave_out()
         return found
 
     def end_wait(self, task: ControlledTask) -> ControlledTask:

@@ -98,6 +98,9 @@ class Strategy:
     def time_passes(self) -> None:
         """No thread could go on, so time has moved on to the next deadline. Whatever comes now comes after it."""
 
+    def leaves_out(self) -> None:
+        """A thread that could go on is not among the choices, for it polls in vain: see patience.py."""
+
     def end(self, trace: Sequence[tuple[int, str]], waiting: Sequence[Choice]) -> None:
         """The execution that `begin` began has ended.
 

@@ -95,6 +95,8 @@ class BoundedDPOR(Recording[_Node]):
         self._has_begun = False
         # Whether the bound has kept anything from being tried.
         self._is_cut = False
+        # Whether a thread has been left out because it polled in vain; see `leaves_out`.
+        self._has_left_out = False
         # Whether there are daemons; see `footprint`.
         self._has_daemons = False
 
@@ -105,8 +107,8 @@ class BoundedDPOR(Recording[_Node]):
             while nodes and not nodes[-1].to_try:
                 nodes.pop()
             if not nodes:
-                self.complete = True
-                self.exhausted = not self._is_cut
+                self.complete = not self._has_left_out
+                self.exhausted = self.complete and not self._is_cut
                 return False
             nodes[-1].choose(nodes[-1].to_try.pop())
         self._has_begun = True
@@ -150,6 +152,14 @@ class BoundedDPOR(Recording[_Node]):
         else:
             _Dependences(self).find(self.unfinished(waiting))
         super().end(trace, waiting)
+
+    def leaves_out(self) -> None:
+        """See `Strategy`. Then not all may have been seen.
+
+        Whether it may go on is a matter of what any other does, which is no dependence between two steps; and it is no
+        preemption to leave it.
+        """
+        self._has_left_out = True
 
     def insert(self, node: _Node, ids: Sequence[int]) -> None:
         """Have one of these threads tried, unless one was or is to be."""

@@ -65,6 +65,10 @@ class Portfolio(Strategy):
         """See `Strategy`."""
         self.current.time_passes()
 
+    def leaves_out(self) -> None:
+        """See `Strategy`."""
+        self.current.leaves_out()
+
     def end(self, trace: Sequence[tuple[int, str]], waiting: Sequence[Choice]) -> None:
         """See `Strategy`."""
         self.current.end(trace, waiting)
