@@ -44,9 +44,11 @@ def list_tests(suite: str) -> dict[str, list[str]]:
     """The tests of a suite, by class."""
     import unittest
 
+    from recording import flat
+
     found: dict[str, list[str]] = {}
     loader = unittest.TestLoader()
-    for test in _flat(loader.loadTestsFromName(f"test.{suite}")):
+    for test in flat(loader.loadTestsFromName(f"test.{suite}")):
         if isinstance(test, unittest.TestCase) and type(test).__module__.startswith("test."):
             found.setdefault(_class_of(test), []).append(test._testMethodName)
     return found
@@ -55,14 +57,6 @@ def list_tests(suite: str) -> dict[str, list[str]]:
 def _class_of(test: Any) -> str:
     # Some suites are packages.
     return f"{type(test).__module__.removeprefix('test.')}.{type(test).__qualname__}"
-
-
-def _flat(suite: Any) -> Any:
-    for each in suite:
-        if hasattr(each, "__iter__"):
-            yield from _flat(each)
-        else:
-            yield each
 
 
 def run_class(suite: str, name: str, methods: list[str], out: str) -> None:
@@ -77,12 +71,12 @@ def _run_tests(suite: str, name: str, methods: list[str], out: str) -> None:
     # Here, since all that it imports is to find the names patched.
     import unittest
 
-    from recording import Recording
+    from recording import Recording, flat
 
     _leave_out()
     chosen = [
         test
-        for test in _flat(unittest.TestLoader().loadTestsFromName(f"test.{suite}"))
+        for test in flat(unittest.TestLoader().loadTestsFromName(f"test.{suite}"))
         if _class_of(test) == name and test._testMethodName in methods
     ]
     # Modules that import these if they can have done so; from now on it is tests that do.

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from recording import FAILED, PASSED, Recording
+from recording import FAILED, PASSED, Recording, flat
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "conformance-io.md"
@@ -39,18 +39,10 @@ def run(suite: str, only: list[str], out: str) -> None:
     """Run a suite, or some of its tests; write a line for each."""
     import unittest
 
-    tests = _flat(unittest.defaultTestLoader.loadTestsFromName(f"test.{suite}"))
+    tests = flat(unittest.defaultTestLoader.loadTestsFromName(f"test.{suite}"))
     chosen = [each for each in tests if type(each).__name__ not in LEFT_OUT and (not only or _name(each) in only)]
     with open(out, "a", encoding="utf-8", buffering=1) as lines:
         unittest.TestSuite(chosen).run(Recording(lines, _name))
-
-
-def _flat(suite: Any) -> Any:
-    for each in suite:
-        if hasattr(each, "__iter__"):
-            yield from _flat(each)
-        else:
-            yield each
 
 
 def _name(test: Any) -> str:

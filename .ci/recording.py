@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 import traceback
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 PASSED, FAILED, SKIPPED, HUNG = "passed", "failed", "skipped", "hung"
+
+
+def flat(suite: Any) -> Iterator[Any]:
+    """The tests of a suite, and of the suites in it."""
+    for each in suite:
+        if hasattr(each, "__iter__"):
+            yield from flat(each)
+        else:
+            yield each
 
 
 class Recording(unittest.TestResult):

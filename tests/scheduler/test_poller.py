@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -91,16 +92,27 @@ def test_it_is_over_at_the_deadline(run: Callable[..., Any], pair: Pair) -> None
     assert run(main) is False
 
 
+def fill(end: socket.socket) -> None:
+    """Send until nothing more goes in."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            end.send(bytes(100_000))
+
+
+def drain(end: socket.socket) -> None:
+    """Receive until nothing more is there."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            end.recv(1_000_000)
+
+
 def test_a_thread_can_wait_to_write(run: Callable[..., Any], pair: Pair) -> None:
     a, b = pair
     record: list[str] = []
 
     def write() -> None:
-        try:
-            while True:
-                a.send(bytes(100_000))
-        except BlockingIOError:
-            record.append("full")
+        fill(a)
+        record.append("full")
         wait_for(a.fileno(), WRITE)
         record.append("room")
 
@@ -109,11 +121,7 @@ def test_a_thread_can_wait_to_write(run: Callable[..., Any], pair: Pair) -> None
         yield_now()
         yield_now()
         record.append("drain")
-        while True:
-            try:
-                b.recv(1_000_000)
-            except BlockingIOError:
-                break
+        drain(b)
         task.join()
 
     run(main)
@@ -125,11 +133,7 @@ def test_one_reads_and_one_writes(run: Callable[..., Any], pair: Pair) -> None:
     record: list[str] = []
 
     def main() -> None:
-        try:
-            while True:
-                a.send(bytes(100_000))
-        except BlockingIOError:
-            pass
+        fill(a)
         reader = spawn(lambda: (wait_for(a.fileno(), READ), record.append("readable")))
         writer = spawn(lambda: (wait_for(a.fileno(), WRITE), record.append("writable")))
         yield_now()
@@ -138,11 +142,7 @@ def test_one_reads_and_one_writes(run: Callable[..., Any], pair: Pair) -> None:
         reader.join()
         assert record == ["readable"]
         assert writer.state is State.PARKED
-        while True:
-            try:
-                b.recv(1_000_000)
-            except BlockingIOError:
-                break
+        drain(b)
         writer.join()
 
     run(main)
@@ -203,11 +203,7 @@ def test_closing_wakes_readers_and_writers(run: Callable[..., Any], pair: Pair) 
             record.append(error.errno)
 
     def main() -> None:
-        try:
-            while True:
-                a.send(bytes(100_000))
-        except BlockingIOError:
-            pass
+        fill(a)
         tasks = [spawn(lambda: wait(READ)), spawn(lambda: wait(WRITE))]
         yield_now()
         yield_now()
