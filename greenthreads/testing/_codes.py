@@ -14,9 +14,10 @@ from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
 
+from greenthreads.testing._building import CAPTURE, MARK
 from greenthreads.testing._calls import HELPERS
 from greenthreads.testing._names import Variable, attribute_name
-from greenthreads.testing._rewrite import CAPTURE, MARK, rewrite
+from greenthreads.testing._rewrite import rewrite
 from greenthreads.testing._sites import SITE
 
 if TYPE_CHECKING:

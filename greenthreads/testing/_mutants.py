@@ -16,8 +16,8 @@ from greenthreads._lock import Lock
 from greenthreads._rlock import RLock
 from greenthreads._semaphore import Semaphore
 from greenthreads.rwlock import RWLock
+from greenthreads.testing._building import unshared
 from greenthreads.testing._codes import forget
-from greenthreads.testing._rewrite import unshared
 from greenthreads.testing._sites import Change, Site, find, mark
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import builtins
 import itertools
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from greenthreads.testing._rewrite import MARK
+from greenthreads.testing._building import MARK
 from greenthreads.testing._scopes import analyse, mangle
 
 if TYPE_CHECKING:
