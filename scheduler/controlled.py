@@ -134,7 +134,7 @@ class ControlledScheduler(Scheduler):
 
     def __enter__(self) -> ControlledScheduler:
         self._outer = self._enter()
-        self._root.switch = self._root.continuation.switch
+        self.root.switch = self.root.continuation.switch
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -168,7 +168,7 @@ class ControlledScheduler(Scheduler):
 
     def _drive(self) -> None:
         """Let the threads run until it is the root's turn for good."""
-        root = self._root
+        root = self.root
         # What the switch back to us brought: a task to start (see `UserTask.switch`), or nothing.
         came: Any = None
         while True:
@@ -428,7 +428,7 @@ class ControlledScheduler(Scheduler):
     def _next(self, me: ControlledTask | None) -> Any:
         """Whose turn it is: a thread, or the root when the execution is over. `me` is who gives way."""
         if self.stopping:
-            return self._root
+            return self.root
         choices: list[Any] = [t for t in self.alive if t.is_ready and (t.blocked is None or not t.blocked())]
         if self.careful or not choices:
             jumps = self.patience.jumps
@@ -447,10 +447,10 @@ class ControlledScheduler(Scheduler):
                 if self.wait_outside():
                     return self._next(me)
                 self.fail("divergence", error, None)
-                return self._root
+                return self.root
             except Abandon:
                 self.stopping = True
-                return self._root
+                return self.root
             if chosen is not running and running is not None and running.op != "yield":
                 self.preemptions.append(len(self.trace))
         trace = self.trace
@@ -459,7 +459,7 @@ class ControlledScheduler(Scheduler):
             chosen = self._chosen_with_care(chosen)
         if len(trace) > self.max_steps:
             self._run_away(chosen)
-            return self._root
+            return self.root
         chosen.is_ready = False
         return chosen
 
@@ -529,7 +529,7 @@ class ControlledScheduler(Scheduler):
         self.stopping = True
         if not all(t.daemon for t in self.alive):
             self.failure = Failure("deadlock", None, None, self._cycle)
-        return self._root
+        return self.root
 
     def ended(self, task: ControlledTask) -> None:
         """A thread is done."""
@@ -606,7 +606,7 @@ class ControlledScheduler(Scheduler):
             self.alive.remove(me)
         self.tasks.pop(me, None)
         me.done = self.stopping = True
-        self._root.continuation.switch()
+        self.root.continuation.switch()
 
     def _unwind_all(self) -> None:
         """End every thread that is left, so that its `finally` blocks run."""

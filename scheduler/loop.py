@@ -149,9 +149,9 @@ class Scheduler:
     """
 
     __slots__ = (
-        "__weakref__", "_at_end", "_awaited", "_bell", "_calls", "_closed", "_early", "_passes", "_root", "_slices",
-        "_started", "_timeslice",
-        "ambient", "asleep", "clock", "forked", "host", "idle", "main", "orphaned", "poller", "ready", "start",
+        "__weakref__", "_at_end", "_awaited", "_bell", "_calls", "_closed", "_early", "_passes", "_slices", "_started",
+        "_timeslice",
+        "ambient", "asleep", "clock", "forked", "host", "idle", "main", "orphaned", "poller", "ready", "root", "start",
         "suspended", "tasks", "timers", "turn",
     )  # fmt: skip
 
@@ -194,7 +194,7 @@ class Scheduler:
         self._started = False
         # What a task that is NEW does to be run: once there is a root, a switch to that with the task as its value.
         self.start: Callable[[UserTask], object] = _start
-        self._root: RootTask
+        self.root: RootTask
         self._passes = _MOST_PASSES
         # When the root's last turn ended: the time as threads can have it for nothing.
         self.turn = self.clock.now()
@@ -298,7 +298,7 @@ class Scheduler:
         ctrl_c = CtrlC(self)
         try:
             # The caller's record: the kernel thread's or, in the child of a fork, that of the user thread that forked.
-            caller = self._root.thread or self.host
+            caller = self.root.thread or self.host
             self.main = self.spawn(functools.partial(main, *args, **kwargs), thread=caller.thread)
             # A thread that must end before we do; once it has, `_ended` looks for another.
             self._awaited = self.main
@@ -350,8 +350,8 @@ class Scheduler:
         The root keeps its place in the ring; whom it wakes come before those who wait for their turn.
         """
         self.ready.append(task)
-        self._early = self._root.has_turn = True
-        self._root.continuation.switch()
+        self._early = self.root.has_turn = True
+        self.root.continuation.switch()
 
     @fences_nothing
     def run_in_place(
@@ -416,16 +416,16 @@ class Scheduler:
             raise SchedulerBug(f"{host!r} is not the record of a kernel thread")
         self.host = host
         root = current()
-        self._root = RootTask(self, root)
-        self._root.thread = getattr(root, "task", None)
-        root.task = self._root
+        self.root = RootTask(self, root)
+        self.root.thread = getattr(root, "task", None)
+        root.task = self.root
         self.start = root.switch
         here.scheduler = self
         return outer
 
     def _leave(self, outer: Scheduler | None) -> None:
-        root = self._root.continuation
-        root.task, self._root.thread = self._root.thread, None
+        root = self.root.continuation
+        root.task, self.root.thread = self.root.thread, None
         here.scheduler = outer
         if outer is None:
             fork.running.pop(get_ident(), None)
@@ -439,7 +439,7 @@ class Scheduler:
     def _loop(self) -> None:
         before = 0
         while not self._awaited.done or not self._ended():
-            if self._root.misses_one:
+            if self.root.misses_one:
                 self._find_missing()
             if self._calls:
                 self._make_calls()
@@ -454,7 +454,7 @@ class Scheduler:
                 # If none is ready now, `_idle` asks. Else they must not keep those waiting that wait for descriptors.
                 if before and self.poller is not None:
                     self.poller.poll(0)
-                if before or self._root.misses_one:
+                if before or self.root.misses_one:
                     continue
             # Without another round that finds nothing: a server whose threads have all answered does this all day.
             if not self._awaited.done or not self._ended():
@@ -489,7 +489,7 @@ class Scheduler:
 
     def _run_threads(self) -> None:
         """Let threads switch among themselves until the root's turn comes."""
-        root, ready = self._root, self.ready
+        root, ready = self.root, self.ready
         self.turn = began = self.clock.now()
         root.has_turn = False
         if self._early:
@@ -521,7 +521,11 @@ class Scheduler:
         Whom another kernel thread has chosen to wake, and not yet put there, looks the same for a moment; that such a
         moment meets with a stack overflow is not provided for.
         """
-        self._root.misses_one = False
+        root = self.root
+        root.misses_one = False
+        # It has been put there, in case that it was the one.
+        while root in self.ready:
+            self.ready.remove(root)
         ready = set(self.ready)
         for task in list(self.tasks):
             if task in ready or task in self.suspended:
@@ -725,7 +729,7 @@ class Scheduler:
         if isinstance(me, UserTask):
             # It is the main thread now: the child lives as long as it does, daemon or not.
             me.daemon = False
-            self.ready.append(self._root)
+            self.ready.append(self.root)
 
 
 def _start(task: UserTask) -> object:
@@ -806,14 +810,13 @@ def yield_now() -> None:
     except RecursionError:
         # There was no stack left for the switch, which may be a few frames deep. So we go on; whom we took out of the
         # queue is missing there now, and the root shall look for it. No calls: they would fail as well.
-        root = me.scheduler._root
+        root = me.scheduler.root
         place = 0
         try:
             while ready[place] is not me:
                 place += 1
             del ready[place]
-            if root not in {*ready}:
-                ready += (root,)
+            ready += (root,)
             root.has_turn, root.misses_one, root.passes = False, True, 0
         except IndexError:
             pass  # Thrown into us, by an interrupt: we had left.

@@ -49,6 +49,8 @@ OldestFirst = OrderedDict["Task", None]
 GONE = object()
 
 _numbers = itertools.count(1)
+# The joiners of each task that has any and has not ended: see `Task.join`.
+_joined: dict[Task, Waiters] = {}
 
 
 class Wait(NamedTuple):
@@ -104,7 +106,7 @@ class Task:
         self.thread = thread
         self.daemon = daemon
         self.done = False
-        self.joiners: Waiters = {}
+        self.joiners: Waiters | None = None
         self.number = next(_numbers)
         # What it waits for, while it is parked (and until it runs again), and the waiters that it stands in.
         self.wait: Waitable | str | None = None
@@ -187,6 +189,9 @@ class Task:
         if self.done:
             return True
         joiners = self.joiners
+        if joiners is None:
+            # Most are never joined before they end. Atomic: who comes first at the same moment gets the same ones.
+            joiners = self.joiners = _joined.setdefault(self, {})
         me: Task
         try:
             me = current().task
@@ -195,6 +200,7 @@ class Task:
         joiners[me] = None
         # `finish` sets done before it looks at the joiners; we stood among them before we look at done.
         if self.done and joiners.pop(me, GONE) is not GONE:
+            _joined.pop(self, None)
             return True
         return me.park(joiners, self, deadline)
 
@@ -209,10 +215,14 @@ class Task:
         if self.at_end is not None:
             self.make_last_calls()
         self.done = True
-        if self.joiners:
-            unpark_all(self.joiners)
+        if self.joiners is not None:
+            self._wake_joiners(self.joiners)
         if observers.active:
             observers.ended(self)
+
+    def _wake_joiners(self, joiners: Waiters) -> None:
+        _joined.pop(self, None)
+        unpark_all(joiners)
 
     def make_last_calls(self) -> None:
         """Make the calls of `at_end`, also those that come up meanwhile."""
@@ -270,9 +280,8 @@ class UserTask(Task):
         self.thread = thread
         self.daemon = daemon
         self.done = False
-        self.joiners = {}
         self.number = next(_numbers)
-        self.wait = self.waiters = self.pending = self.value = self.at_end = None
+        self.joiners = self.wait = self.waiters = self.pending = self.value = self.at_end = None
         self.scheduler = scheduler
         self.ready = scheduler.ready
         self.fn: Callable[[], object] | None = fn
@@ -339,8 +348,8 @@ class UserTask(Task):
         self.done = True
         self.continuation = self.fn = self.context = None
         del self.switch
-        if self.joiners:
-            unpark_all(self.joiners)
+        if self.joiners is not None:
+            self._wake_joiners(self.joiners)
         if self.exception is not None:
             scheduler.failed_at_last(self)
         if observers.active:
@@ -375,14 +384,13 @@ class UserTask(Task):
             # which has cleared `wait`.
             if self.wait is None:
                 raise
-            ready, root, timer = self.ready, self.scheduler._root, self.timer
+            ready, root, timer = self.ready, self.scheduler.root, self.timer
             self.wait = self.timer = None
             if timer is not None:
                 del self.scheduler.timers._waiting[timer]
             if waiters is not None and self in waiters:
                 del waiters[self]
-            if root not in {*ready}:
-                ready += (root,)
+            ready += (root,)
             root.has_turn, root.misses_one, root.passes = False, True, 0
             raise
         self.wait = None

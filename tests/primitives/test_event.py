@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
 import pytest
 
-from greenthreads import Event, Thread, run_scheduler, yield_now
+from greenthreads import Event, Thread, run_scheduler, sleep, yield_now
 from greenthreads.carriers import Kind
 from scheduler import Scheduler, VirtualClock
 
@@ -117,3 +118,46 @@ def test_after_a_fork_reinit_nobody_waits() -> None:
     with event._cond:
         event._at_fork_reinit()
     assert (len(event._waiters), event.is_set(), event._cond._is_owned()) == (0, False, False)
+
+
+def test_a_stack_that_ends_in_the_switch_of_a_wait_loses_nobody() -> None:
+    """The switch is the deepest call, and how deep it is depends on who is next: the scheduler needs a frame more."""
+    record: list[str] = []
+    event = Event()
+    over = False
+
+    def descend(number: int) -> None:
+        if number:
+            descend(number - 1)
+        event.wait()
+        descend(0)
+
+    def overflow(number: int) -> None:
+        with pytest.raises(RecursionError):
+            descend(number)
+        record.append("overflow")
+
+    def set_and_clear() -> None:
+        while not over:
+            event.set()
+            event.clear()
+            sleep(1e-9)
+        record.append("end")
+
+    def main() -> None:
+        nonlocal over
+        Thread(target=set_and_clear).start()
+        for number in range(6):
+            thread = Thread(target=overflow, args=(number,))
+            thread.start()
+            thread.join()
+            assert not event._waiters
+        over = True
+
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(200)
+    try:
+        run_scheduler(main)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert record == [*6 * ["overflow"], "end"]
