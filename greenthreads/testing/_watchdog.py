@@ -5,7 +5,8 @@ thread can set the flag. Nobody inside can notice. A kernel thread looks on, and
 of real time, raises `NoStep` asynchronously in the thread that runs.
 
 A thread that swallows it is told again, sooner, and at last left behind with its stack: from the constructor of the
-exception, which runs in that thread, there is a way out of any loop. (Since Python 3.12.)
+exception, which runs in that thread, there is a way out of any loop. Before Python 3.12 there is none from there, but
+from its finalizer, which runs where it is swallowed; only a loop that keeps all that it swallows has no end then.
 
 Not while a debugger has stopped the program: no steps are taken then, either. A blocking call into C that is not under
 control (a socket of a C library's own) can't be ended from here: `NoStep` is raised when it returns.
@@ -38,16 +39,27 @@ _DEBUGGERS = ("bdb", "debugpy", "pdb", "pydevd", "_pydevd_bundle")
 _MOST_TIMES = 5
 # Before 3.12 the interpreter counts, for the kernel thread, the exceptions that it is making, and tolerates no deep
 # recursion meanwhile: one that is never finished would have the next RecursionError abort the process.
-_MAY_LEAVE = sys.version_info >= (3, 12)
+_MAY_LEAVE_CONSTRUCTOR = sys.version_info >= (3, 12)
 
 
 class NoStep(BaseException):
     """Raised in a thread that takes no step. Not an Exception, so that ordinary handlers let it pass."""
 
+    # The thread that is to be left behind if it swallows this one, too.
+    leaves: ControlledTask | None = None
+
     def __init__(self) -> None:
         task = getattr(current(), "task", None)
         if Watchdog.active is not None and isinstance(task, ControlledTask):
             Watchdog.active.has_raised(self, task)
+
+    def __del__(self) -> None:
+        task = self.leaves
+        # In a frame of ours it is not swallowed: the thread ends by it.
+        if task is None or task.done or is_ours(sys._getframe(1).f_code):
+            return
+        if getattr(current(), "task", None) is task:
+            task.scheduler.abandon(task)
 
 
 class Watchdog:
@@ -92,8 +104,10 @@ class Watchdog:
         """`exc` is about to be raised in `task`, the calling thread. Whatever that makes of it, the execution fails."""
         self._times += 1
         task.scheduler.fail("exception", exc, task)
-        if self._times > _MOST_TIMES and _MAY_LEAVE:
-            task.scheduler.abandon(task)
+        if self._times > _MOST_TIMES:
+            if _MAY_LEAVE_CONSTRUCTOR:
+                task.scheduler.abandon(task)
+            exc.leaves = task
 
     def _watch(self) -> None:
         try:
