@@ -54,12 +54,12 @@ class NoStep(BaseException):
             Watchdog.active.has_raised(self, task)
 
     def __del__(self) -> None:
-        task = self.leaves
-        # In a frame of ours it is not swallowed: the thread ends by it.
-        if task is None or task.done or is_ours(sys._getframe(1).f_code):
+        leaves = self.leaves
+        if leaves is None or leaves.done or getattr(current(), "task", None) is not leaves:
             return
-        if getattr(current(), "task", None) is task:
-            task.scheduler.abandon(task)
+        # In a frame of ours it is not swallowed: the thread ends by it.
+        if not is_ours(sys._getframe(1).f_code):
+            leaves.scheduler.abandon(leaves)
 
 
 class Watchdog:
