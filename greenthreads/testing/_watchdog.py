@@ -54,12 +54,10 @@ class NoStep(BaseException):
             Watchdog.active.has_raised(self, task)
 
     def __del__(self) -> None:
-        leaves = self.leaves
-        if leaves is None or leaves.done or getattr(current(), "task", None) is not leaves:
-            return
+        task: object = getattr(current(), "task", None)
         # In a frame of ours it is not swallowed: the thread ends by it.
-        if not is_ours(sys._getframe(1).f_code):
-            leaves.scheduler.abandon(leaves)
+        if isinstance(task, ControlledTask) and task is self.leaves and not is_ours(sys._getframe(1).f_code):
+            task.scheduler.abandon(task)
 
 
 class Watchdog:
