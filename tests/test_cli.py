@@ -152,7 +152,7 @@ def test_a_program_from_standard_input_finds_what_python_would_give_it(tmp_path:
         "import nowhere_to_be_found",
         "import sys\nsys.excepthook = lambda kind, exc, tb: print('hook', kind, exc, tb.tb_lineno)\n1 / 0",
         "import sys\nsys.excepthook = lambda kind, exc, tb: sys.exit(8)\n1 / 0",
-        "import sys\nsys.excepthook = lambda kind, exc, tb: []['in the hook']\n1 / 0",
+        "import sys\nsys.excepthook = lambda kind, exc, tb: {}['in the hook']\n1 / 0",
         "import atexit, sys\natexit.register(lambda: print(type(sys.last_value)))\n1 / 0",
         "raise KeyboardInterrupt",
         "class Mine(KeyboardInterrupt): pass\nraise Mine",
