@@ -28,6 +28,7 @@ from greenthreads._time import deadline_after
 from greenthreads.carriers import Kind, kernel_threads, standard_threads, start_kernel, start_user
 from greenthreads.kernelpool import run_in_kernel_thread
 from scheduler import control, fork, kernel, loop, shield
+from scheduler import task as scheduler_task
 from scheduler.continuation import current
 from scheduler.errors import TaskExit
 from scheduler.kernel import KernelTask, current_task, here
@@ -184,16 +185,13 @@ class Thread(_standard.Thread):
     def _first_call(self) -> Callable[[], object]:
         """What a user thread calls: its target as it is, if there is no more to do. See continuation.py for why."""
         target = self._target
-        if (
-            target is None
-            or self._args != ()
-            or self._kwargs
-            or trace.wanted
-            or control.active is not None
-            or getattr(self.run, "__func__", None) is not _run
-        ):
+        if target is None or self._args != () or self._kwargs or trace.wanted or control.active is not None:
             return self._bootstrap
-        return target
+        try:
+            # A program may have given the thread a `run` of its own, which need not be a method.
+            return target if self.run.__func__ is _run else self._bootstrap  # type: ignore[attr-defined]
+        except AttributeError:
+            return self._bootstrap
 
     def _fail(self, exc: BaseException) -> None:
         """End with `exc` in place of running."""
@@ -322,11 +320,7 @@ class Thread(_standard.Thread):
         assert self._initialized, "Thread.__init__() not called"
         name = self._name
         if isinstance(name, tuple):
-            number, target_name = name
-            name = f"Thread-{number}"
-            if target_name is not None:
-                name += f" ({target_name})"
-            self._name = name
+            name = self._name = _in_words(name)
         return name
 
     @name.setter
@@ -414,6 +408,22 @@ class Thread(_standard.Thread):
 
 
 _run = Thread.run
+
+
+def _in_words(name: tuple[int, str | None]) -> str:
+    number, target_name = name
+    return f"Thread-{number}" if target_name is None else f"Thread-{number} ({target_name})"
+
+
+def _kept_of(thread: Any) -> Any:
+    """See `scheduler.task`: the name, or what it can be made of."""
+    return thread._name if isinstance(thread, _StandardThread) else thread  # type: ignore[attr-defined]
+
+
+def _name_of(thread: Any) -> str | None:
+    if isinstance(thread, str):
+        return thread
+    return _in_words(thread) if isinstance(thread, tuple) else getattr(thread, "name", None)
 
 
 class _MainThread(Thread):
@@ -614,5 +624,6 @@ shield.shielded.update(
 )  # fmt: skip
 shield.passages.update((Thread.run.__code__, run_in_kernel_thread.__code__))
 loop.report_failure = _report_failure
+scheduler_task.kept_of, scheduler_task.name_of = _kept_of, _name_of
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -121,7 +121,7 @@ class Task:
     @property
     def name(self) -> str:
         """The thread's name, for reports."""
-        return str(getattr(self.thread, "name", None) or f"task {self.number}")
+        return str(name_of(self.thread) or f"task {self.number}")
 
     @property
     def ident(self) -> int | None:
@@ -327,7 +327,9 @@ class UserTask(Task):
         self.switch = continuation.switch
         if self.context is not None:
             continuation.set_context(self.context)
-        return self.fn if self.pending is None else self._raise_pending  # type: ignore[return-value]
+        # What it holds is let go when it returns, while the thread may still wait.
+        fn, self.fn = self.fn, None
+        return fn if self.pending is None else self._raise_pending  # type: ignore[return-value]
 
     # RUNNING -> DONE
 
@@ -343,10 +345,12 @@ class UserTask(Task):
         """Mark the task done, wake who joins it, let go of what it held."""
         if self.at_end is not None:
             self.make_last_calls()
+        if self.exception is None:
+            self.thread = kept_of(self.thread)
         scheduler = self.scheduler
         scheduler.tasks.pop(self, None)
         self.done = True
-        self.continuation = self.fn = self.context = None
+        self.continuation = self.context = None
         del self.switch
         if self.joiners is not None:
             self._wake_joiners(self.joiners)
@@ -561,6 +565,20 @@ def _expire_aloud(self: UserTask) -> None:
 
 
 observers.hear_wakeups = _hear_wakeups
+
+
+def _name_of(thread: Any) -> str | None:
+    return getattr(thread, "name", None)
+
+
+def _kept_of(thread: Any) -> Any:
+    return thread
+
+
+# What a task keeps of its thread's object when that has ended, for reports; and the name of what it has. The object and
+# the task would be a cycle, and the collector's to find. The layer above sets its own.
+kept_of: Callable[[Any], Any] = _kept_of
+name_of: Callable[[Any], str | None] = _name_of
 
 
 def unpark_all(waiters: Waiters) -> None:

@@ -363,6 +363,69 @@ def test_what_it_was_given_goes_when_it_ends_though_the_thread_object_stays(in_m
         gc.enable()
 
 
+def test_the_object_of_an_ended_user_thread_goes_with_its_last_reference() -> None:
+    def main() -> list[object]:
+        threads = [Thread(target=yield_now), Thread(target=lambda: None), Thread(target=int, args=("1",))]
+        references = [weakref.ref(thread) for thread in threads]
+        for thread in threads:
+            thread.start()
+        del thread
+        while threads:
+            threads.pop().join()
+        return [reference() for reference in references]
+
+    gc.disable()
+    try:
+        assert run_scheduler(main) == [None, None, None]
+    finally:
+        gc.enable()
+
+
+def test_an_ended_thread_that_holds_a_lock_is_still_known_by_its_name() -> None:
+    def hold() -> None:
+        lock.acquire()
+
+    def main() -> None:
+        threads = [Thread(target=hold), Thread(target=hold, name="given"), Thread(target=hold)]
+        threads[2].name = "changed"
+        for thread in threads:
+            thread.start()
+            name = thread.name if thread is not threads[0] else re.sub(r"\d+", "N", thread.name)
+            thread.join()
+            owner = lock._owner
+            assert owner is not None
+            names.append((name, re.sub(r"\d+", "N", owner.name)))
+            lock.release()
+
+    lock, names = Lock(), list[tuple[str, str]]()
+    run_scheduler(main)
+    assert names == [("Thread-N (hold)", "Thread-N (hold)"), ("given", "given"), ("changed", "changed")]
+
+
+def test_what_the_target_held_may_wait_when_it_goes() -> None:
+    record: list[str] = []
+    lock = Lock()
+
+    class Thing:
+        def __del__(self) -> None:
+            with lock:
+                record.append("gone")
+
+    def main() -> None:
+        thing = Thing()
+        thread = Thread(target=lambda thing=thing: record.append("target"))
+        del thing
+        with lock:
+            thread.start()
+            yield_now()
+            yield_now()
+            record.append(f"alive: {thread.is_alive()}")
+        thread.join()
+
+    run_scheduler(main)
+    assert record == ["target", "alive: True", "gone"]
+
+
 def test_an_ended_thread_that_nobody_keeps_goes(in_main: Any) -> None:
     def main() -> object:
         thread = Thread(target=lambda: None)
