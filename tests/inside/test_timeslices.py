@@ -327,7 +327,7 @@ def test_a_thread_may_still_yield_in_such_a_block() -> None:
 
 
 def test_the_block_is_the_threads_own() -> None:
-    def main() -> None:
+    def main() -> list[object]:
         done: list[object] = []
 
         def hold() -> None:
@@ -339,10 +339,14 @@ def test_the_block_is_the_threads_own() -> None:
             spin_until(done)
 
         Thread(target=hold).start()
-        Thread(target=compute).start()
+        computing = Thread(target=compute)
+        computing.start()
         Thread(target=done.append, args=(1,)).start()
+        computing.join()
+        return done
 
-    run_scheduler(main, timeslice=Steps(20))
+    # Who computes is switched out, though another thread is in the block.
+    assert run_scheduler(main, timeslice=Steps(20)) == [1]
 
 
 def test_the_block_does_nothing_elsewhere() -> None:
