@@ -12,8 +12,10 @@ Of the two first steps one comes first, so one of the second steps sees it. A pu
 only if no older one lies in the queue.
 
 Bounded queues, subclasses with hooks of their own, and queues whose `mutex` somebody has asked for (whoever asks wants
-to keep others out) do all under the mutex. Invariant there: somebody waits to get only while the queue is empty, and to
-put only while it is full. The mutex is a `Lock` of ours, so a hook may even switch while it holds it.
+to keep others out) do all under a lock. Invariant there: somebody waits to get only while the queue is empty, and to
+put only while it is full. The mutex is a `Lock` of ours, so a hook may even switch while it holds it. Where there are
+neither such hooks nor anybody who has asked, nobody switches there, and a lock of the interpreter's will do in its
+place (`_held`): a quarter of a bounded queue's price.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import queue as _standard
 import types
 from _thread import allocate_lock
 from collections import OrderedDict, deque
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -34,6 +37,8 @@ from scheduler.kernel import current_task
 from scheduler.task import GONE, Task, Wait, unpark_all
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scheduler.task import OldestFirst, Waiters
 
 __all__ = ["Empty", "Full", "LifoQueue", "PriorityQueue", "Queue", "ShutDown", "SimpleQueue"]
@@ -81,6 +86,9 @@ class Queue(Generic[T]):
         self.is_shutdown = False
         self._free = self._plain and maxsize <= 0
         self._mutex = Lock()
+        # What operations that are not free are made under. It changes once at the most, from a lock of the interpreter
+        # to the mutex, and only while it is held: so whoever has waited for it looks whether it still is the one.
+        self._held: Any = allocate_lock() if self._plain else self._mutex
         self._tally = _Tally()
         self._count_put = self._tally.count
         self._getters: OldestFirst = OrderedDict()
@@ -94,7 +102,21 @@ class Queue(Generic[T]):
     def mutex(self) -> Lock:
         """The lock that keeps every other operation of the queue out while you hold it."""
         self._free = False
+        held = self._held
+        if held is not self._mutex:
+            with held:
+                self._held = self._mutex
         return self._mutex
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
+        """Keep other operations out, where it may take its time."""
+        while True:
+            held = self._held
+            with held:
+                if held is self._held:
+                    yield
+                    return
 
     @property
     def unfinished_tasks(self) -> int:
@@ -136,27 +158,32 @@ class Queue(Generic[T]):
             self._serve()
 
     def _put_locked(self, item: T, block: bool, timeout: float | None) -> None:
-        with self._mutex:
-            if self.is_shutdown:
-                raise ShutDown
-            if self.maxsize > 0:
-                if block and timeout is not None and timeout < 0:
-                    raise ValueError("'timeout' must be a non-negative number")
-                full = self._qsize() >= self.maxsize
-            else:
-                full = False
-            if not full:
-                self._put(item)
-                next(self._count_put)
-                if self._getters:
-                    self._serve()
-                return
-            if not block:
-                raise Full
-            deadline = deadline_after(timeout)
-            me = current_task()
-            me.value = item
-            self._putters[me] = None
+        while True:
+            held = self._held
+            with held:
+                if held is not self._held:
+                    continue
+                if self.is_shutdown:
+                    raise ShutDown
+                if self.maxsize > 0:
+                    if block and timeout is not None and timeout < 0:
+                        raise ValueError("'timeout' must be a non-negative number")
+                    full = self._qsize() >= self.maxsize
+                else:
+                    full = False
+                if not full:
+                    self._put(item)
+                    next(self._count_put)
+                    if self._getters:
+                        self._serve()
+                    return
+                if not block:
+                    raise Full
+                deadline = deadline_after(timeout)
+                me = current_task()
+                me.value = item
+                self._putters[me] = None
+                break
         try:
             admitted = me.park(self._putters, self, deadline)
         finally:
@@ -269,20 +296,25 @@ class Queue(Generic[T]):
             answer = item
 
     def _get_locked(self, block: bool, timeout: float | None) -> T:
-        with self._mutex:
-            deadline = None
-            if timeout is not None and block:
-                deadline = self._check(block, timeout)
-            if self._putters:
-                self._admit()
-            if self._qsize():
-                item: T = self._get()
+        while True:
+            held = self._held
+            with held:
+                if held is not self._held:
+                    continue
+                deadline = None
+                if timeout is not None and block:
+                    deadline = self._check(block, timeout)
                 if self._putters:
                     self._admit()
-                return item
-            self._check(block, None)
-            me = current_task()
-            self._getters[me] = None
+                if self._qsize():
+                    item: T = self._get()
+                    if self._putters:
+                        self._admit()
+                    return item
+                self._check(block, None)
+                me = current_task()
+                self._getters[me] = None
+                break
         if not me.park(self._getters, self, deadline, self._put_back):
             raise Empty
         answer: Any = me.value
@@ -297,7 +329,7 @@ class Queue(Generic[T]):
         item, me.value = me.value, None
         if type(item) is _Refused:
             return
-        with self._mutex:
+        with self._holding():
             if self._plain:
                 self.queue.appendleft(item)
             else:
@@ -396,7 +428,7 @@ class Queue(Generic[T]):
             if control.active.controls():
                 self._shut(immediate)
                 return
-        with self._mutex:
+        with self._holding():
             self._shut(immediate)
 
     def _shut(self, immediate: bool) -> None:

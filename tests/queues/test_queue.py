@@ -291,6 +291,32 @@ def test_whoever_holds_the_mutex_keeps_the_others_out(pair: Any, until: Any) -> 
     assert record == ["appended", "put", "early", "late"]
 
 
+@pytest.mark.parametrize("operation", ["put", "get", "shutdown"])
+def test_nobody_is_in_the_middle_of_an_operation_once_the_mutex_was_given_out(operation: str, until: Any) -> None:
+    """Until somebody asks for it another lock keeps operations apart, for which one may be waiting just then."""
+    queue: Queue[str] = Queue(2)
+    queue.put("first")
+    record: list[object] = []
+    operate: Any = {"put": lambda: queue.put("second"), "get": queue.get, "shutdown": lambda: queue.shutdown(True)}
+    before = queue._held
+    with before:
+        thread = Thread(target=lambda: record.append(operate[operation]()), kind="kernel")
+        thread.start()
+        mutex = queue._mutex
+        mutex.acquire()
+        queue._held = mutex  # As it is given out: while the other one is held.
+    until(lambda: len(mutex._waiters) == 1)
+    record.append([*queue.queue])
+    mutex.release()
+    thread.join()
+    assert [queue.mutex, before.locked(), mutex.locked()] == [mutex, False, False]
+    assert (record, [*queue.queue]) == {
+        "put": ([["first"], None], ["first", "second"]),
+        "get": ([["first"], "first"], []),
+        "shutdown": ([["first"], None], []),
+    }[operation]
+
+
 def test_clearing_it_by_hand_makes_room(run_virtually: Any) -> None:
     """As programs do that hold the mutex; who waits is let in at the next get."""
     queue: Queue[str] = Queue(1)
