@@ -225,20 +225,19 @@ class Scheduler:
             raise RuntimeError("can't start new thread: its scheduler is ending")
         if observers.active:
             observers.spawned(task)
+        # Reserve an idle continuation: the switch then goes there without a detour by the root. No function of its own,
+        # for from here to the end nothing may need more stack than what was called before.
         if self.idle:
-            self._reserve(task)
+            try:
+                continuation = self.idle.pop()
+            except IndexError:
+                pass  # Another kernel thread has taken the last one.
+            else:
+                continuation.task = task
+                task.switch = continuation.switch
         self.ready.append(task)
         if self.asleep:
             self.ring()
-
-    def _reserve(self, task: UserTask) -> None:
-        """Have `task` begin on an idle continuation, which its switch then goes to without a detour by the root."""
-        try:
-            continuation = self.idle.pop()
-        except IndexError:
-            return  # Another kernel thread has taken the last one.
-        continuation.task = task
-        task.switch = continuation.switch
 
     def post(self, call: Callable[[], object]) -> None:
         """Have the root run `call()` soon. From any kernel thread, or a signal handler. `call` must not block."""
