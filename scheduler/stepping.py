@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
-    from scheduler.continuation import Continuation
     from scheduler.loop import Scheduler
+    from scheduler.task import Task
 
 __all__ = ["SliceByTicks", "slices_for"]
 
@@ -148,7 +148,7 @@ class _Tool:
         else:
             raise SchedulerError(f"time slices need a tool id of sys.monitoring, and {_TOOLS} are both taken")
         self.id = tool
-        self._raising: dict[Continuation, BaseException] = {}
+        self._raising: dict[Task, BaseException] = {}
         _monitoring.use_tool_id(tool, "greenthreads")
         for name, callback in {**callbacks, "INSTRUCTION": self._raise}.items():
             _monitoring.register_callback(tool, getattr(_monitoring.events, name), callback)
@@ -164,13 +164,23 @@ class _Tool:
 
     def raise_soon(self, exc: BaseException) -> None:
         """Raise `exc` in the calling thread at its next instruction: see the top of this file."""
-        self._raising[current()] = exc
+        self._raising[current().task] = exc
         _monitoring.set_events(self.id, _monitoring.get_events(self.id) | _monitoring.events.INSTRUCTION)
 
     def _raise(self, code: CodeType, offset: int) -> None:
         if is_ours(code):
             return
-        exc = self._raising.pop(current(), None)
+        task = getattr(current(), "task", None)
+        exc = None
+        if task in self._raising:
+            # The next instruction may be one of the program's that the engine calls, a policy's, if the function that
+            # has returned was all that the thread does.
+            if place(sys._getframe(1)) is not Place.GOOD:
+                return
+            exc = self._raising.pop(task)
+        for each in list(self._raising):
+            if each.done:
+                del self._raising[each]
         if not self._raising:
             _monitoring.set_events(self.id, _monitoring.get_events(self.id) & ~_monitoring.events.INSTRUCTION)
         if exc is not None:

@@ -30,8 +30,8 @@ import weakref
 from _thread import interrupt_main
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from scheduler.continuation import current
-from scheduler.deadlock import is_ours
+from scheduler.continuation import Continuation, current
+from scheduler.deadlock import OURS, is_ours
 from scheduler.errors import SchedulerError
 from scheduler.task import UserTask
 
@@ -116,7 +116,13 @@ class Place(enum.Enum):
 
 
 # Functions of ours that call the program's and have nothing half done meanwhile, by the address of their code.
-_open: set[int] = set()
+_open: set[int] = {id(Continuation._run_tasks.__code__)}
+# Files of functions that may stand at the bottom of a thread's stack, and call the program's with nothing half done. In
+# any other of ours something is: a queue compares two items, the engine asks a policy who is next.
+_BEARERS = {
+    OURS[1] + name + ".py"
+    for name in ("_thread", "_timer", "aio", "cli", "futures", "gunicorn", "profiling", "thread", "wsgi")
+}
 
 
 def fences_nothing(function: F) -> F:
@@ -132,8 +138,11 @@ def place(frame: FrameType | None) -> Place:
     fenced = False
     while frame is not None:
         if is_ours(frame.f_code):
-            # At the bottom of every stack there are some of ours, and none of the program's beyond.
-            fenced = fenced or id(frame.f_code) not in _open
+            if id(frame.f_code) not in _open:
+                if frame.f_code.co_filename not in _BEARERS:
+                    return Place.BAD
+                # At the bottom of a stack, if there are none of the program's beyond.
+                fenced = True
         elif fenced or str(frame.f_globals.get("__name__")).startswith(_FRAGILE):
             return Place.BAD
         frame = frame.f_back
