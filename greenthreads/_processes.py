@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from greenthreads import os as _os
+from scheduler.functions import sleep
 from scheduler.kernel import current_task
-from scheduler.loop import sleep
 from scheduler.task import Task, UserTask
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from greenthreads import (
     trace,
 )
 from greenthreads.carriers import standard_threads
-from scheduler.loop import sleep
+from scheduler.functions import sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ Lib/runpy.py, Lib/threading.py), and the tests compare the two.
 a handler may join a queue that a daemon serves. All of that happens here in the main user thread, before the scheduler
 ends; after it, user threads could not run any more. See `_end`.
 
-The scheduler is *ambient*: a program that calls `run_scheduler` itself has it run in place (scheduler/loop.py).
+The scheduler is *ambient*: a program that calls `run_scheduler` itself has it run in place (scheduler/functions.py).
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ from greenthreads._lock import Lock
 from greenthreads._semaphore import Semaphore
 from greenthreads.queue import Empty, SimpleQueue
 from scheduler import control
+from scheduler.functions import yield_now
 from scheduler.kernel import current_task
-from scheduler.loop import yield_now
 from scheduler.task import UserTask
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from greenthreads.kernelpool import run_in_kernel_thread
 from scheduler import control
+from scheduler.functions import yield_now
 from scheduler.kernel import current_task
-from scheduler.loop import yield_now
 from scheduler.outside import announce
 from scheduler.poller import READ, closing, wait_for
 from scheduler.task import UserTask

@@ -14,8 +14,8 @@ from __future__ import annotations
 import signal as _standard
 from typing import TYPE_CHECKING, Any
 
+from scheduler.functions import sleep
 from scheduler.kernel import current_task
-from scheduler.loop import sleep
 from scheduler.task import UserTask
 
 if TYPE_CHECKING:

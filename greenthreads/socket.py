@@ -27,8 +27,8 @@ from greenthreads._rebind import rebound
 from greenthreads.kernelpool import run_in_kernel_thread
 from scheduler import control
 from scheduler.continuation import current
+from scheduler.functions import sleep, yield_now
 from scheduler.kernel import current_task
-from scheduler.loop import sleep, yield_now
 from scheduler.outside import OPERATIONS, announce
 from scheduler.poller import READ, WRITE, block_for, closing, is_ready, watch
 from scheduler.task import UserTask

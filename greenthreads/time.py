@@ -8,7 +8,7 @@ from __future__ import annotations
 import time as _standard
 from typing import TYPE_CHECKING, Any
 
-from scheduler import loop as _loop
+from scheduler import functions as _functions
 from scheduler.kernel import current_task
 
 __all__ = [name for name in dir(_standard) if not name.startswith("_")]
@@ -22,7 +22,7 @@ for _name in __all__:
         globals()[_name] = getattr(_standard, _name)
 del _name
 
-sleep = _loop.sleep
+sleep = _functions.sleep
 
 
 def monotonic() -> float:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from scheduler.clock import Clock, MonotonicClock, VirtualClock
 from scheduler.errors import Deadlock, ReplayDivergence, SchedulerBug, SchedulerError, TaskExit
+from scheduler.functions import run_scheduler, sleep, yield_now
 from scheduler.kernel import current_task
-from scheduler.loop import Scheduler, run_scheduler, sleep, yield_now
+from scheduler.loop import Scheduler
 from scheduler.observers import Observer
 from scheduler.policy import Policy
 from scheduler.task import State, Task

@@ -17,16 +17,12 @@ from __future__ import annotations
 
 import functools
 import itertools
-import operator
 import sys
-import warnings
 import weakref
 
 # By name: a program may put other functions into the module `time` later.
 from _thread import allocate_lock, get_ident
 from collections import deque
-from time import monotonic
-from time import sleep as _system_sleep
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from scheduler import deadlock, fork, observers
@@ -36,18 +32,19 @@ from scheduler.errors import Deadlock, SchedulerBug, SchedulerError, TaskExit
 from scheduler.kernel import KernelTask, current_task, here, longest_sleep
 from scheduler.policy import Policy, ready_queue
 from scheduler.poller import Poller
+from scheduler.root import RootTask
 from scheduler.signals import CtrlC
 from scheduler.stepping import slices_for
-from scheduler.task import GONE, State, Suspension, Task, UserTask
+from scheduler.task import State, Suspension, Task, UserTask
 from scheduler.timers import Timers
 from scheduler.timeslices import Slices, Steps, checked, fences_nothing
+from scheduler.unwinding import unwind, unwind_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scheduler.task import Waitable, Waiters
 
-__all__ = ["Scheduler", "run_scheduler", "sleep", "yield_now"]
+__all__ = ["Scheduler"]
 
 T = TypeVar("T")
 
@@ -58,10 +55,6 @@ _MOST_PASSES = 32
 _TURN_SECONDS = 0.005
 # Idle continuations kept for the threads to come (6 kB each). One that would be more than this ends.
 _MOST_IDLE = 10_000
-# Unwinding daemons: how often one is thrown into, how many rounds and seconds it may go on each time.
-_UNWIND_THROWS = 3
-_UNWIND_ROUNDS = 10_000
-_UNWIND_SECONDS = 5.0
 # How long to sleep at a time when only somebody outside can wake a thread: that somebody may end without a word.
 _LOOK_ROUND = (0.01, 0.5)
 
@@ -71,74 +64,6 @@ class Ending(Protocol):
 
     def scheduler_ends(self) -> None:
         """Called on the scheduler's root: must not block."""
-
-
-class RootTask(Task):
-    """The root's place in the ready queue, and the `task` that its greenlet carries: no thread, it may not wait."""
-
-    __slots__ = ("continuation", "has_turn", "misses_one", "passes", "scheduler", "switch")
-
-    ready = None
-
-    def __init__(self, scheduler: Scheduler, continuation: Continuation) -> None:
-        super().__init__(None, daemon=True)
-        self.scheduler: Scheduler = scheduler
-        self.continuation = continuation
-        self.has_turn = True
-        # Whether a thread was taken out of the ready queue and then could not be switched to: see `yield_now`.
-        self.misses_one = False
-        # How many turns to pass on before the next one is taken.
-        self.passes = _MOST_PASSES
-        self.switch = self._make_switch(scheduler.ready, continuation.switch)
-
-    def _make_switch(self, ready: deque[Task], to_root: Callable[[], object]) -> Callable[[], object]:
-        append, popleft = ready.append, ready.popleft
-
-        # A closure, not a method: it runs, on the stack of the thread that gives way, at each round.
-        def switch() -> object:
-            if ready and self.passes:
-                self.passes -= 1
-                append(self)
-                return popleft().switch()
-            self.has_turn = True
-            return to_root()
-
-        return switch
-
-    @property
-    def name(self) -> str:
-        """For reports."""
-        return "the scheduler"
-
-    def park(
-        self,
-        waiters: Waiters | None,
-        reason: Waitable | str,
-        deadline: float | None = None,
-        undo: Callable[[], object] | None = None,
-    ) -> bool:
-        """Refuse: if the root waited, every thread would."""
-        if waiters is not None and waiters.pop(self, GONE) is GONE and undo is not None:
-            undo()
-        raise SchedulerError(
-            "the scheduler itself can't wait: signal handlers, observers and posted calls that run between two "
-            "threads must not block; start a thread for that"
-        )
-
-    def unpark(self) -> None:
-        """Nothing to do: a kernel thread took us out of a queue in which `park` was about to refuse to wait."""
-
-    def give_way(self) -> None:
-        """Refuse, like `park`."""
-        self.park(None, "yield")
-
-    def sleep(self, seconds: float) -> None:
-        """Refuse, like `park`."""
-        self.park(None, "sleep")
-
-    def now(self) -> float:
-        """See `Task.now`."""
-        return self.scheduler.clock.now()
 
 
 class Scheduler:
@@ -316,7 +241,7 @@ class Scheduler:
                     error.__context__ = self.main.exception
                     raise
             finally:
-                self._unwind()
+                unwind(self)
             if self.orphaned:
                 fork.leave_child()
         finally:
@@ -375,29 +300,17 @@ class Scheduler:
         finally:
             try:
                 self.make_last_calls(since)
-                while awaited := [task for task in self._tasks_but(before) if not task.daemon]:
+                while awaited := [task for task in self.tasks_but(before) if not task.daemon]:
                     for task in awaited:
                         task.join()
             finally:
-                self._unwind_in_place(before)
+                unwind_in_place(self, before)
                 if not sliced:
                     self._end_slices()
                 self.ambient = True
 
-    def _unwind_in_place(self, before: dict[UserTask, None]) -> None:
-        for _ in range(_UNWIND_THROWS):
-            deadline = self.clock.now() + _UNWIND_SECONDS
-            left = self._tasks_but(before)
-            for task in left:
-                task.resume_now()
-                task.interrupt_now(TaskExit(), replace=True)
-            for task in left:
-                task.join(deadline)
-        # Who refuses to end lives on as a daemon, until `run` unwinds it.
-        for task in self._tasks_but(before):
-            task.daemon = True
-
-    def _tasks_but(self, before: dict[UserTask, None]) -> list[UserTask]:
+    def tasks_but(self, before: dict[UserTask, None]) -> list[UserTask]:
+        """The tasks that are not done, without those that were there `before`."""
         return [task for task in list(self.tasks) if task not in before]
 
     def _enter(self) -> Scheduler | None:
@@ -635,71 +548,6 @@ class Scheduler:
 
     # ---- The end ---------------------------------------------------------------------------------------------------
 
-    def _unwind(self) -> None:
-        """End every thread that is left, by an exception, so that its `finally` blocks run; then the continuations."""
-        self._closed = True
-        failure: BaseException | None = None
-        for task in list(self.suspended):
-            task.resume_now()
-        for _ in range(_UNWIND_THROWS):
-            for task in list(self.tasks):
-                task.interrupt_now(TaskExit(), replace=True)
-            failure = self._run_bounded() or failure
-            if not self.tasks:
-                break
-        else:
-            names = ", ".join(repr(task.name) for task in self.tasks)
-            warnings.warn(f"threads that refuse to end are abandoned: {names}", RuntimeWarning, stacklevel=4)
-            fork.vanished.append((list(self.tasks), list(self.ready)))
-        for continuation in self.idle:
-            continuation.task = None
-            continuation.switch()
-        self.idle.clear()
-        if failure is not None:
-            failure.__context__ = self.main.exception
-            raise failure
-
-    def _run_bounded(self) -> BaseException | None:
-        """Run until all threads are done or all wait, but not for ever. Returns what went wrong, if anything did."""
-        until = monotonic() + _UNWIND_SECONDS
-        failure: BaseException | None = None
-        for _ in range(_UNWIND_ROUNDS):
-            try:
-                if self._calls:
-                    self._make_calls()
-                self.timers.fire(self.clock.now())
-                if self.ready:
-                    self._run_threads()
-                    if self.poller is not None and self.ready:
-                        self.poller.poll(0)
-                elif self.tasks and self._may_wake() and monotonic() < until:
-                    self._wait_a_while()
-                else:
-                    break
-            except BaseException as error:
-                # A posted call that fails, or Ctrl-C: no reason to leave the others as they are. After a Ctrl-C they
-                # don't get to sleep.
-                failure = failure or error
-                if not isinstance(error, Exception):
-                    until = 0.0
-        return failure
-
-    def _may_wake(self) -> bool:
-        return len(self.timers) > 0 or (self.poller is not None and self.poller.anybody_waits())
-
-    def _wait_a_while(self) -> None:
-        deadline = self.timers.next_deadline()
-        timeout = _UNWIND_SECONDS
-        if deadline is not None:
-            timeout = max(0.0, min(deadline - self.clock.now(), timeout))
-        # Others ring only while `asleep` says that somebody listens; see `_idle`.
-        self.asleep = True
-        try:
-            if not (self.ready or self._calls):
-                self.clock.wait(self._sleep, timeout)
-        finally:
-            self.asleep = False
-
     def forget_others(self) -> None:
         """In the child of a fork: only the calling thread is left. See fork.py."""
         me = current().task
@@ -752,98 +600,3 @@ def _report_failure(task: UserTask, exc: BaseException) -> None:
 # What becomes of an exception that leaves a task, and is being handled. The layer above sets its own, which knows of
 # thread objects.
 report_failure: Callable[[UserTask, BaseException], None] = _report_failure
-
-
-@fences_nothing
-def run_scheduler(
-    main: Callable[..., T],
-    /,
-    *args: Any,
-    timeslice: float | Steps | None = None,
-    policy: Policy | None = None,
-    **kwargs: Any,
-) -> T:
-    """Run `main(*args, **kwargs)` as the main user thread of a new scheduler on the calling kernel thread.
-
-    Round robin with every user thread that it starts. Returns its result, or raises its exception, after all
-    non-daemon user threads have ended; daemon threads are then unwound: `TaskExit` is raised where they wait, so their
-    `finally` blocks run.
-
-    `timeslice` ends the run of a user thread that computes without yielding after so many seconds, or `Steps`, and lets
-    the others run; None (the default) lets each run until it yields or waits. `policy` chooses who runs next; None is
-    round robin. Neither is passed on to `main`.
-
-    Blocks the calling kernel thread. Raises `Deadlock` when every user thread waits and nothing can wake one, and
-    `SchedulerError` (a RuntimeError) when called inside itself. Ctrl-C raises KeyboardInterrupt in `main`.
-
-    In the main thread of a program that the `run_scheduler` command runs there is a scheduler already (an *ambient*
-    one): `main` is called in place, and the same is awaited and unwound before this returns.
-    """
-    outer = here.scheduler
-    if outer is not None and outer.ambient and getattr(current(), "task", None) is outer.main:
-        if policy is not None:
-            raise SchedulerError(
-                "the run_scheduler command has chosen the policy: give it --policy, or run the program with python"
-            )
-        return outer.run_in_place(main, *args, timeslice=timeslice, **kwargs)
-    return Scheduler(timeslice=timeslice, policy=policy).run(main, *args, **kwargs)
-
-
-def yield_now() -> None:
-    """Let every other ready thread of this scheduler run before the calling one goes on.
-
-    In a kernel thread: let another kernel thread run.
-    """
-    me: Any
-    try:
-        me = current().task
-    except AttributeError:
-        me = current_task()
-    ready = me.ready
-    if ready is None:
-        me.give_way()  # A kernel thread, or a task under another regime than the ring's.
-        return
-    try:
-        ready.append(me)
-        ready.popleft().switch()
-    except RecursionError:
-        # There was no stack left for the switch, which may be a few frames deep. So we go on; whom we took out of the
-        # queue is missing there now, and the root shall look for it. No calls: they would fail as well.
-        root = me.scheduler.root
-        place = 0
-        try:
-            while ready[place] is not me:
-                place += 1
-            del ready[place]
-            ready += (root,)
-            root.has_turn, root.misses_one, root.passes = False, True, 0
-        except IndexError:
-            pass  # Thrown into us, by an interrupt: we had left.
-        raise
-
-
-def sleep(seconds: float) -> None:
-    """Let at least `seconds` pass; other threads run meanwhile. `sleep(0)` yields.
-
-    A user thread parks, a kernel thread blocks. Errors are `time.sleep`'s own.
-    """
-    delay = _seconds(seconds)
-    if delay:
-        current_task().sleep(delay)
-    else:
-        yield_now()
-
-
-def _seconds(seconds: Any) -> float:
-    """`seconds` as a float, checked as `time.sleep` checks it."""
-    if isinstance(seconds, (int, float)) and 0 <= seconds <= 1e9:
-        return float(seconds)
-    if not isinstance(seconds, float) and hasattr(type(seconds), "__index__"):
-        seconds = operator.index(seconds)
-        if 0 <= seconds <= 1e9:
-            return float(seconds)
-    # Out of range, or no number: let time.sleep say so in its own words. It accepts up to about 292 years.
-    if isinstance(seconds, (int, float)) and 1e9 < seconds < 9.2e9:
-        return float(seconds)
-    _system_sleep(seconds)
-    raise SchedulerBug(f"time.sleep({seconds!r}) did not raise")
