@@ -37,9 +37,8 @@ from greenthreads.once import Once
 from greenthreads.patch import patch_all, patched
 from greenthreads.queue import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown, SimpleQueue
 from greenthreads.rwlock import RWLock
-from greenthreads.thread import (
-    Thread,
-    ThreadInterrupted,
+from greenthreads.thread import Thread, ThreadInterrupted
+from greenthreads.threads import (
     active_count,
     activeCount,
     current_thread,

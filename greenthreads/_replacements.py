@@ -23,7 +23,7 @@ from greenthreads import (
     _semaphore,
     _thread,
     queue,
-    thread,
+    threads,
     trace,
 )
 from greenthreads.carriers import standard_threads
@@ -52,9 +52,9 @@ def _names_of_threading() -> dict[str, Any]:
         "Semaphore": _semaphore.Semaphore,
         "local": _local.local,
         "_CRLock": _rlock.RLock,
-        "_DummyThread": thread._DummyThread,
+        "_DummyThread": threads._DummyThread,
         "_LockType": _lock.Lock,
-        "_MainThread": thread._MainThread,
+        "_MainThread": threads._MainThread,
         "_ThreadHandle": getattr(_thread, "_ThreadHandle", None),
         "_active": _Active(),
         "_allocate_lock": _lock.Lock,
@@ -66,7 +66,7 @@ def _names_of_threading() -> dict[str, Any]:
         "activeCount", "active_count", "currentThread", "current_thread", "enumerate", "get_ident", "get_native_id",
         "main_thread",
     ):  # fmt: skip
-        names[name] = getattr(thread, name)
+        names[name] = getattr(threads, name)
     for name in trace.__all__:
         names[name] = getattr(trace, name)
     return {name: value for name, value in names.items() if hasattr(_standard, name)}
@@ -221,7 +221,7 @@ class _Active(MutableMapping[int, Any]):
     """`threading._active` while patched: all threads that are alive, by their identifiers."""
 
     def _threads(self) -> dict[int, Any]:
-        return {each.ident: each for each in thread.enumerate() if each.ident is not None}
+        return {each.ident: each for each in threads.enumerate() if each.ident is not None}
 
     def __getitem__(self, ident: int) -> Any:
         return self._threads()[ident]

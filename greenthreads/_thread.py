@@ -19,7 +19,7 @@ from greenthreads import carriers, kernelpool
 from greenthreads._lock import Lock
 from greenthreads._rlock import RLock
 from greenthreads._time import TIMEOUT_MAX, deadline_after
-from greenthreads.thread import get_ident, get_native_id
+from greenthreads.threads import get_ident, get_native_id
 from scheduler import control, fork, shield
 from scheduler.errors import TaskExit
 from scheduler.kernel import current_task, here

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenthreads import patch
 from greenthreads import thread as _thread
+from greenthreads import threads as _threads
 from greenthreads._condition import Condition
 from greenthreads._event import Event
 from greenthreads._lock import Lock
@@ -163,7 +164,7 @@ class ThreadPoolExecutor(_standard_thread.ThreadPoolExecutor):
         # When nobody has the executor any more, its workers end.
         me = weakref.ref(self, lambda _ref: queue.put(None))
         # While the standard class has our methods (see patch.py), a worker may be of it.
-        cls: Any = threading.Thread if _thread.standard_are_ours else _thread.Thread
+        cls: Any = threading.Thread if _threads.standard_are_ours else _thread.Thread
         worker = cls(
             name=f"{self._thread_name_prefix or self}_{number}",
             target=_work,

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from greenthreads import socket
 from greenthreads._semaphore import Semaphore
 from greenthreads.patch import patch_all
-from greenthreads.thread import Thread, main_thread
+from greenthreads.thread import Thread
+from greenthreads.threads import main_thread
 from greenthreads.timeouts import timeout
 from scheduler import run_scheduler, sleep
 

@@ -32,7 +32,7 @@ from contextlib import contextmanager
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from greenthreads import _event, _lock, _rlock, _thread, thread
+from greenthreads import _event, _lock, _rlock, _thread, thread, threads
 from greenthreads._replacements import EARLY, TABLE, names_of_builtins
 from greenthreads.carriers import standard_threads
 from scheduler.kernel import current_task
@@ -142,7 +142,7 @@ class _Patch:
                 self.set(_standard.Thread, name, value)
         self.set(_standard.Thread, "start", _start)
         self.set(_standard.Thread, "_falls_back", True)
-        self.set(thread, "standard_are_ours", True)
+        self.set(threads, "standard_are_ours", True)
 
     def _names_bound_before(self) -> None:
         known = self._new_for.keys()

@@ -1,4 +1,4 @@
-"""`Thread`: one class for both kinds of thread, and the functions that ask about threads.
+"""`Thread`: one class for both kinds of thread.
 
 The contract is `threading.Thread`'s: its signature, its errors and their texts. What is added: `kind`, which chooses
 between a user thread and a kernel thread, and `interrupt`. What differs is said where it does.
@@ -13,25 +13,22 @@ that brings a plugin for it, must not: PYTEST_DONT_REWRITE.
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import threading as _standard
 import warnings
-from _thread import get_ident as _get_ident
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from greenthreads import _hooks, carriers, trace
-from greenthreads._event import Event
 from greenthreads._time import deadline_after
-from greenthreads.carriers import Kind, kernel_threads, standard_threads, start_kernel, start_user
+from greenthreads.carriers import Kind, start_kernel, start_user
 from greenthreads.kernelpool import run_in_kernel_thread
-from scheduler import control, fork, kernel, loop, shield
+from scheduler import control, fork, loop, shield
 from scheduler import task as scheduler_task
 from scheduler.continuation import current
 from scheduler.errors import TaskExit
-from scheduler.kernel import KernelTask, current_task, here
+from scheduler.kernel import KernelTask, current_task
 from scheduler.task import UserTask, Wait, current_is_on
 
 if TYPE_CHECKING:
@@ -41,18 +38,7 @@ if TYPE_CHECKING:
     from greenthreads.group import ThreadGroup
     from scheduler.task import Task
 
-__all__ = [
-    "Thread",
-    "ThreadInterrupted",
-    "activeCount",
-    "active_count",
-    "currentThread",
-    "current_thread",
-    "enumerate",
-    "get_ident",
-    "get_native_id",
-    "main_thread",
-]
+__all__ = ["Thread", "ThreadInterrupted"]
 
 _StandardThread = _standard.Thread
 _standard_is_alive = _standard.Thread.is_alive
@@ -338,7 +324,7 @@ class Thread(_standard.Thread):
     def native_id(self) -> int | None:
         """The system's number of a kernel thread. For a user thread, unique as well: see `get_native_id`."""
         assert self._initialized, "Thread.__init__() not called"
-        return self._native_id if self._task is None else _native_id_of(self._task)
+        return self._native_id if self._task is None else native_id_of(self._task)
 
     @property
     def daemon(self) -> bool:
@@ -370,27 +356,27 @@ class Thread(_standard.Thread):
 
     def isAlive(self) -> bool:
         """`is_alive()`, as it was spelled before Python 3.9."""
-        _deprecated("isAlive() is deprecated, use is_alive() instead")
+        deprecated("isAlive() is deprecated, use is_alive() instead")
         return self.is_alive()
 
     def getName(self) -> str:
         """The `name`."""
-        _deprecated("getName() is deprecated, get the name attribute instead")
+        deprecated("getName() is deprecated, get the name attribute instead")
         return self.name
 
     def setName(self, name: str) -> None:
         """Set the `name`."""
-        _deprecated("setName() is deprecated, set the name attribute instead")
+        deprecated("setName() is deprecated, set the name attribute instead")
         self.name = name
 
     def isDaemon(self) -> bool:
         """The `daemon` attribute."""
-        _deprecated("isDaemon() is deprecated, get the daemon attribute instead")
+        deprecated("isDaemon() is deprecated, get the daemon attribute instead")
         return self.daemon
 
     def setDaemon(self, daemonic: bool) -> None:
         """Set the `daemon` attribute."""
-        _deprecated("setDaemon() is deprecated, set the daemon attribute instead")
+        deprecated("setDaemon() is deprecated, set the daemon attribute instead")
         self.daemon = daemonic
 
     # ---- What the standard module calls in the child of a fork: nothing to do here, see `_after_fork` ----------------
@@ -426,158 +412,12 @@ def _name_of(thread: Any) -> str | None:
     return _in_words(thread) if isinstance(thread, tuple) else getattr(thread, "name", None)
 
 
-class _MainThread(Thread):
-    """The thread that the interpreter started with: a kernel thread, and a user thread while it runs a scheduler."""
-
-    def __init__(self) -> None:
-        standard: Any = _standard.main_thread()
-        self._host = KernelTask(self, ident=standard.ident, native_id=standard.native_id)
-        super().__init__(name="MainThread", daemon=False, kind="kernel")
-
-    @property
-    def _task(self) -> Task:  # type: ignore[override]
-        scheduler = fork.running.get(self._host.ident)  # type: ignore[arg-type]
-        return self._host if scheduler is None or scheduler.main.done else scheduler.main
-
-    @property
-    def kind(self) -> Kind:
-        """ "user" while a scheduler runs on the main kernel thread, for this is then its main user thread."""
-        return "kernel" if self._task is self._host else "user"
-
-
-class _DummyThread(Thread):
-    """Stands for a thread that was not started through this class, and can't be joined."""
-
-    def __init__(self, name: str, task: Task, kind: Kind, daemon: bool) -> None:
-        super().__init__(name=name, daemon=daemon, kind=kind)
-        self._task = task
-        self._started = Event()
-        self._started.set()
-
-    def is_alive(self) -> bool:
-        """Whether the thread has not ended."""
-        if not self._started.is_set():
-            raise RuntimeError("thread is not alive")
-        return super().is_alive()
-
-    def join(self, timeout: float | None = None) -> None:
-        """Refuse."""
-        raise RuntimeError("cannot join a dummy thread")
-
-
-class _Life:
-    """Goes when the kernel thread goes to whose locals it belongs: nobody else tells of that thread's end."""
-
-    def __init__(self, task: KernelTask) -> None:
-        self._task = task
-
-    def __del__(self) -> None:
-        self._task.make_last_calls()
-        self._task.done = True
-
-
-_dummy_numbers = itertools.count(1)
-# Of the kernel threads that the standard library, or C, started: the last one that had each ident.
-_dummies: dict[int, _DummyThread] = {}
-# Whether standard threads have the methods of ours, and stand for themselves: see patch.py.
-standard_are_ours = False
-
-
-def _record_of_caller() -> KernelTask:
-    """The record for a kernel thread that touches the library for the first time, and was not started by it."""
-    ident = _get_ident()
-    if ident == _first_thread._host.ident:
-        return _first_thread._host
-    standard = standard_threads.get(ident)
-    name = f"Dummy-{next(_dummy_numbers)}" if standard is None else standard.name
-    task = KernelTask(daemon=True if standard is None else standard.daemon, ident=ident)
-    here.life = _Life(task)
-    # Creating the thread asks for the creator's record: let it find this one.
-    task.adopt()
-    if standard_are_ours and standard is not None:
-        task.thread = standard
-    else:
-        task.thread = _dummies[ident] = _DummyThread(name, task, "kernel", task.daemon)
-    return task
-
-
-def current_thread() -> Thread:
-    """The calling thread, of either kind."""
-    task = current_task()
-    thread = task.thread
-    if isinstance(thread, _StandardThread):
-        return thread  # type: ignore[return-value]
-    # A task that was spawned from the engine's own interface, or a worker of `run_in_kernel_thread`.
-    kind: Kind = "user" if isinstance(task, UserTask) else "kernel"
-    task.thread = dummy = _DummyThread(task.name, task, kind, task.daemon)
-    return dummy
-
-
-def main_thread() -> Thread:
-    """The main thread. In the child of a fork, the thread that forked."""
-    return _main_thread
-
-
-def enumerate() -> list[Thread]:
-    """All threads that are alive, of both kinds, in all schedulers; the main one first."""
-    if control.active is not None and here.scheduler is not None and control.active.controls():
-        # Threads that are not under control belong to another world, in which the test runner lives.
-        control.active.step("enumerate", None)
-        tasks = list(here.scheduler.tasks)
-        return [task.thread for task in tasks if isinstance(task.thread, _StandardThread)]  # type: ignore[misc]
-    threads: dict[Thread, None] = {_main_thread: None}
-    for scheduler in list(fork.running.values()):
-        for task in list(scheduler.tasks):
-            if isinstance(task.thread, _StandardThread):
-                threads[task.thread] = None  # type: ignore[index]
-    threads.update(dict.fromkeys(list(kernel_threads)))
-    if standard_are_ours:
-        first = _first_thread._host.ident
-        threads.update(dict.fromkeys(thread for ident, thread in list(standard_threads.items()) if ident != first))
-    threads.update(dict.fromkeys(dummy for dummy in list(_dummies.values()) if dummy.is_alive()))
-    return list(threads)
-
-
-def active_count() -> int:
-    """How many threads are alive: `len(enumerate())`."""
-    return len(enumerate())
-
-
-def get_ident() -> int:
-    """The calling thread's `ident`."""
-    ident = current_task().ident
-    assert ident is not None
-    return ident
-
-
-def get_native_id() -> int:
-    """A number that no other thread in the system has while the calling one lives.
-
-    The system's own for a kernel thread, and for a scheduler's main user thread. Other user threads run on the same
-    kernel thread: theirs has its number in the lower 32 bits.
-    """
-    native_id = _native_id_of(current_task())
-    assert native_id is not None
-    return native_id
-
-
-def _native_id_of(task: Task) -> int | None:
+def native_id_of(task: Task) -> int | None:
+    """See `get_native_id`."""
     native_id = task.host.native_id
     if native_id is None or not isinstance(task, UserTask) or task is task.scheduler.main:
         return native_id
     return task.number << 32 | native_id
-
-
-def currentThread() -> Thread:
-    """`current_thread()`."""
-    _deprecated("currentThread() is deprecated, use current_thread() instead")
-    return current_thread()
-
-
-def activeCount() -> int:
-    """`active_count()`."""
-    _deprecated("activeCount() is deprecated, use active_count() instead")
-    return active_count()
 
 
 def _report_failure(task: UserTask, exc: BaseException) -> None:
@@ -589,41 +429,19 @@ def _report_failure(task: UserTask, exc: BaseException) -> None:
         sys.excepthook(type(exc), exc, exc.__traceback__)
 
 
-def _deprecated(text: str) -> None:
+def deprecated(text: str) -> None:
+    """Warn of a classic spelling, where the caller's caller used it."""
     warnings.warn(text, DeprecationWarning, stacklevel=3)
 
 
-def _after_fork() -> None:
-    """In the child of a fork only the calling thread is left, and it is the main one."""
-    global _main_thread
-    for thread in list(kernel_threads):
-        if thread._task is not here.task and thread._task is not None:
-            thread._task.vanish()
-            kernel_threads.pop(thread, None)
-    if here.task is not _first_thread._host:
-        _first_thread._host.vanish()
-    survivor = current_thread()
-    for ident in list(_dummies):
-        if _dummies[ident] is not survivor:
-            task = _dummies.pop(ident)._task
-            if task is not None:
-                task.vanish()
-    _main_thread = survivor
-
-
-_first_thread = _MainThread()
-_main_thread: Thread = _first_thread
-kernel.make_record = _record_of_caller
 # All that kernel threads go through and that does not block, unless they are parked there.
 shield.shielded.update(
     os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
     for name in (
         "_barrier", "_condition", "_event", "_local", "_lock", "_rlock", "_semaphore", "_thread", "_time", "_timer",
-        "carriers", "group", "kernelpool", "once", "queue", "rwlock", "thread", "timeouts", "trace",
+        "carriers", "group", "kernelpool", "once", "queue", "rwlock", "thread", "threads", "timeouts", "trace",
     )
 )  # fmt: skip
 shield.passages.update((Thread.run.__code__, run_in_kernel_thread.__code__))
 loop.report_failure = _report_failure
 scheduler_task.kept_of, scheduler_task.name_of = _kept_of, _name_of
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
