@@ -25,6 +25,7 @@ import ctypes
 import signal
 import sys
 from _thread import allocate_lock, get_ident, start_new_thread
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from scheduler import deadlock
@@ -218,31 +219,33 @@ class _CountEvents(Slices):
 
     def _counters(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         count, cut, off = self._count, self._runs.cut, _monitoring.DISABLE
-        left = count
+        # The steps that are left, as an iterator in C that is asked for one at each: a number that is counted down, and
+        # made anew each time, took a quarter more.
+        left = repeat(None, count - 1)
         mine = get_ident()
 
         # Both on every step of the program: no more in them than must be.
         def jumped(code: CodeType, offset: int, destination: int) -> Any:
-            nonlocal left
             if destination > offset:
                 return off
-            left -= 1
-            return None if left > 0 else ended()
+            for _ in left:
+                return None
+            return ended()
 
         def returned(code: CodeType, offset: int, value: object) -> Any:
-            nonlocal left
-            left -= 1
-            return None if left > 0 else ended()
+            for _ in left:
+                return None
+            return ended()
 
         def ended() -> Any:
             nonlocal left
             if get_ident() != mine:
                 return
             # Before the switch: it is the next thread's by then.
-            left = count
+            left = repeat(None, count - 1)
             try:
                 if cut(sys._getframe(2)) is not Place.GOOD:
-                    left = 1
+                    left = repeat(None, 0)
             except BaseException as exc:
                 self._tool.raise_soon(exc)
 
@@ -360,7 +363,7 @@ class SliceByTicks(Slices):
                 if self._scheduler.asleep:
                     continue
                 if self._trace is not None:
-                    self._trace.left = 0
+                    self._trace.end_soon()
                 else:
                     _shared.slice_ended(self.ident, self._runs)
         finally:
@@ -377,7 +380,8 @@ class _Traced:
         self._runs = runs
         self._count = count
         self._set = False
-        self.left = count
+        # As in `_CountEvents`.
+        self._left = repeat(None, count - 1)
 
     def begin(self) -> None:
         """Set it. SchedulerError if another tool has one."""
@@ -408,23 +412,31 @@ class _Traced:
             if event == "line":
                 at = frame.f_lasti
                 if at <= last:
-                    self._step(frame)
+                    for _ in self._left:
+                        break
+                    else:
+                        self._ended(frame)
                 last = at
             return happened
 
-        self._step(frame)
+        for _ in self._left:
+            break
+        else:
+            self._ended(frame)
         return happened
 
-    def _step(self, frame: FrameType) -> None:
-        self.left -= 1
-        if self.left <= 0:
-            self.left = self._count
-            try:
-                if self._runs.cut(frame) is not Place.GOOD:
-                    self.left = 1
-            except BaseException:
-                self._runs.post(self._set_again)
-                raise
+    def end_soon(self) -> None:
+        """End the run at the next step. From any kernel thread."""
+        self._left = repeat(None, 0)
+
+    def _ended(self, frame: FrameType) -> None:
+        self._left = repeat(None, self._count - 1)
+        try:
+            if self._runs.cut(frame) is not Place.GOOD:
+                self.end_soon()
+        except BaseException:
+            self._runs.post(self._set_again)
+            raise
 
 
 class _CountByTrace(Slices):
