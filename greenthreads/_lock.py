@@ -1,13 +1,7 @@
 """`Lock`: mutual exclusion for threads of both kinds, in any number of schedulers.
 
-An uncontended lock is one atomic test-and-set in C. Only who finds it taken touches the waiters.
-
-**Handover.** While somebody waits, `release` does not open the lock but makes the oldest waiter its owner, so a lock
-under contention goes round first come, first served, and a thread that was woken has it, whatever else happens to it.
-
-**No wakeup is lost.** Waiter: 1. stand in the waiters, 2. try the lock again, 3. park. Releaser without waiters:
-1. open the lock, 2. look at the waiters again, 3. if there is one, take the lock back on its behalf (or leave that to
-whoever took it meanwhile). Of the two first steps one comes first, so one of the second steps sees it.
+An uncontended lock is one atomic test-and-set in C. Only who finds it taken touches the waiters; how it is handed over
+to them is in _handover.py.
 """
 
 from __future__ import annotations
@@ -16,6 +10,7 @@ from _thread import allocate_lock
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from greenthreads._handover import HandedOver
 from greenthreads._time import deadline_of
 from scheduler import control
 from scheduler.continuation import current
@@ -23,27 +18,23 @@ from scheduler.kernel import current_task
 from scheduler.task import Wait
 
 if TYPE_CHECKING:
-    from scheduler.task import OldestFirst, Task
+    from scheduler.task import Task
 
 __all__ = ["Lock"]
 
 
-class Lock:
+class Lock(HandedOver):
     """A mutual exclusion lock, as `threading.Lock`: not reentrant, and any thread may release it.
 
     Works between user threads of any scheduler and kernel threads. FIFO among waiters.
     """
 
-    __slots__ = ("__weakref__", "_bar", "_owner", "_waiters")
-
-    # For a controlled scheduler: who has acquired it keeps others from doing so.
-    is_exclusive = True
+    __slots__ = ()
 
     def __init__(self) -> None:
         self._bar = allocate_lock()
-        self._waiters: OldestFirst = OrderedDict()
-        # Who holds it, for reports.
-        self._owner: Task | None = None
+        self._waiters = OrderedDict()
+        self._owner = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock, waiting for it at most `timeout` seconds (-1: without limit) if `blocking`.
@@ -110,30 +101,6 @@ class Lock:
         if self._waiters:
             self._rescue()
 
-    def _open(self) -> None:
-        if self._waiters:
-            self._hand_over()
-            return
-        self._owner = None
-        self._bar.release()
-        if self._waiters:
-            self._rescue()
-
-    def _hand_over(self) -> None:
-        """Make the oldest waiter the owner; open the lock if all have gone. Only while the lock is taken."""
-        if self._owner is None and not self._bar.locked():
-            raise RuntimeError("release unlocked lock")
-        try:
-            waiter, _none = self._waiters.popitem(False)
-        except KeyError:
-            self._owner = None
-            self._bar.release()
-            if self._waiters:
-                self._rescue()
-            return
-        self._owner = waiter
-        waiter.unpark()
-
     def _pass_to_oldest(self) -> Task:
         """We took the lock while standing among its waiters: whoever came first there is its owner.
 
@@ -145,22 +112,10 @@ class Lock:
             oldest.unpark()
         return oldest
 
-    def _rescue(self) -> None:
-        """Somebody came to wait while the lock was being opened, and may have missed it."""
-        if self._bar.acquire(False):
-            self._owner = current_task()
-            self._hand_over()
-
-    def locked(self) -> bool:
-        """Whether the lock is taken."""
-        if control.active is not None:
-            control.active.step("locked", self)
-        return self._bar.locked()
-
     # The names that `_thread` had before these.
     acquire_lock = acquire
     release_lock = release
-    locked_lock = locked
+    locked_lock = HandedOver.locked
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         raise TypeError(f"type '{Lock.__module__}.{Lock.__qualname__}' is not an acceptable base type")

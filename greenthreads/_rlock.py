@@ -17,6 +17,7 @@ from _thread import allocate_lock
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from greenthreads._handover import HandedOver
 from greenthreads._time import deadline_of
 from scheduler import control
 from scheduler.continuation import current
@@ -24,7 +25,7 @@ from scheduler.kernel import current_task
 from scheduler.task import UserTask, Wait
 
 if TYPE_CHECKING:
-    from scheduler.task import OldestFirst, Task
+    from scheduler.task import Task
 
 __all__ = ["RLock"]
 
@@ -35,20 +36,17 @@ def _thread_of(task: Task) -> Task:
     return task.host if isinstance(task, UserTask) and task is task.scheduler.main else task
 
 
-class RLock:
+class RLock(HandedOver):
     """A reentrant lock, as `threading.RLock`: the thread that holds it may take it again, and releases it as often.
 
     Works between user threads of any scheduler and kernel threads. FIFO among waiters.
     """
 
-    __slots__ = ("__weakref__", "_bar", "_count", "_owner", "_waiters")
+    __slots__ = ("_count",)
 
-    is_exclusive = True
     # For a controlled scheduler: threads that wait for one another's are lost.
     only_the_owner_releases = True
 
-    _waiters: OldestFirst
-    _owner: Task | None
     # Invariant: at least 1 whenever the owner's own code looks.
     _count: int
 
@@ -156,6 +154,7 @@ class RLock:
         if self._count > 1:
             self._count -= 1
             return
+        self._count = 0
         self._open()
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
@@ -184,40 +183,6 @@ class RLock:
         owner = self._owner
         return owner is me or (owner is not None and _thread_of(owner) is _thread_of(me))
 
-    def _open(self) -> None:
-        self._count = 0
-        if self._waiters:
-            self._hand_over()
-            return
-        self._owner = None
-        self._bar.release()
-        if self._waiters:
-            self._rescue()
-
-    def _hand_over(self) -> None:
-        """Make the oldest waiter the owner; open the lock if all have gone. Only while the lock is taken."""
-        try:
-            waiter, _none = self._waiters.popitem(False)
-        except KeyError:
-            self._owner = None
-            self._bar.release()
-            if self._waiters:
-                self._rescue()
-            return
-        self._owner = waiter
-        waiter.unpark()
-
-    def _rescue(self) -> None:
-        """Somebody came to wait while the lock was being opened, and may have missed it."""
-        if self._bar.acquire(False):
-            self._hand_over()
-
-    def locked(self) -> bool:
-        """Whether any thread holds the lock."""
-        if control.active is not None:
-            control.active.step("locked", self)
-        return self._bar.locked()
-
     # ---- What Condition asks of a lock -----------------------------------------------------------------------------
 
     def _is_owned(self) -> bool:
@@ -233,6 +198,7 @@ class RLock:
         if self._owner is not me and not self._is_mine(me):
             raise RuntimeError("cannot release un-acquired lock")
         state = self._count, me
+        self._count = 0
         self._open()
         return state
 
