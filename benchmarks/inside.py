@@ -159,8 +159,8 @@ def lost(pairs: int, loops: int) -> None:
         found = {timeslice: computing(add, loops, timeslice) for timeslice in sides}
         ratios.append(found[seconds] / found[None])
     low, middle, high = (ratio - 1 for ratio in quantiles(ratios, n=4))
-    print(f"throughput lost to slices of {seconds * 1e3} ms: {middle:.1%} (quartiles {low:.1%} to {high:.1%})", end="; ")
-    print(f"so {middle * seconds * 1e6:.0f} µs for each end, and {middle * seconds / 0.01:.2%} of slices of 10 ms")
+    print(f"throughput lost to slices of {seconds * 1e3} ms: {middle:.1%} (quartiles {low:.1%} to {high:.1%})")
+    print(f"  so {middle * seconds * 1e6:.0f} µs for each end, and {middle * seconds / 0.01:.2%} of slices of 10 ms")
 
 
 def main(quick: bool = False) -> None:
