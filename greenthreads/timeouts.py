@@ -50,6 +50,11 @@ class timeout:
         """Whether the block was left because its time was up."""
         return self._expired
 
+    @property
+    def interrupts(self) -> Task | None:
+        """Whom it may interrupt: the thread that is in the block. For a scheduler that decides when."""
+        return None if self._timer is None else self._task
+
     def __enter__(self) -> timeout:
         if self._task is not None:
             raise RuntimeError("a timeout serves one block: make another")
@@ -74,7 +79,8 @@ class timeout:
     ) -> None:
         task = self._task
         if isinstance(task, UserTask) and self._timer is not None and self._interrupt is not None:
-            if not task.scheduler.timers.cancel(self._timer):
+            timer, self._timer = self._timer, None
+            if not task.scheduler.timers.cancel(timer):
                 # Too late to be raised, if it was not.
                 task.retract(self._interrupt)
             self._expired = value is self._interrupt

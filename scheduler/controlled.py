@@ -465,7 +465,7 @@ class ControlledScheduler(Scheduler):
 
     def _chosen_with_care(self, chosen: Any) -> ControlledTask:
         op = chosen.op
-        task = self.patience.end_wait(chosen.task) if type(chosen) is EndOfWait else chosen
+        task = self.patience.end_wait(chosen) if type(chosen) is EndOfWait else chosen
         task.last = len(self.trace)
         if self.observer is not None:
             self._observe(task, op)

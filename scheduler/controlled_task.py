@@ -215,10 +215,12 @@ class EndOfWait:
     beside: tuple[tuple[object, Footprint], ...] = ()
     is_last = False
 
-    __slots__ = ("daemon", "footprint", "guarded", "id", "obj", "op", "task")
+    __slots__ = ("daemon", "footprint", "guarded", "id", "obj", "op", "task", "who")
 
-    def __init__(self, op: str, task: ControlledTask) -> None:
+    def __init__(self, op: str, task: ControlledTask, who: Any = None) -> None:
         self.task = task
+        # Whose time is up: the thread's own, or a limit's that interrupts it.
+        self.who = task if who is None else who
         self.id = task.id
         self.daemon = task.daemon
         self.op = op

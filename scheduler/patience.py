@@ -4,7 +4,8 @@
 may also end before: that is one more choice, at every choice point.
 
 Several waits may be due at once. Who sleeps then goes on; who waits for others may yet get what it waits for, from
-those who are due as well, and may end its wait in vain at any moment from then on.
+those who are due as well, and may end its wait in vain at any moment from then on. So it is for a time limit that
+interrupts whatever its thread waits for: it may do so from then on, until the thread has left the block that it is for.
 
 **Fairness.** A thread that asks the same question again while nothing has been done would get the same answer: it polls
 in vain, see polling.py. It is left out until another thread has done something; where all do that, time passes, and
@@ -53,8 +54,9 @@ class Patience:
         self._spun_seconds = 0.001
         # How often time has passed.
         self.jumps = 0
-        # Waits that were due together and may end at any moment: who, and the timer. Stale if it is no longer that.
-        self._overdue: list[tuple[ControlledTask, int | None]] = []
+        # Waits that were due together and may end at any moment: whose, what ends them, and the thread's timer if it is
+        # the thread itself. Stale if it is no longer that.
+        self._overdue: list[tuple[ControlledTask, Any, int | None]] = []
 
     def is_needed(self) -> bool:
         """Whether a decision takes more than to look who could go on."""
@@ -139,11 +141,17 @@ class Patience:
             scheduler.clock.advance(deadline - now)
         due: list[Any] = scheduler.timers.take_due(max(deadline, now))
         for who in due:
+            task = who if type(who) is ControlledTask else getattr(who, "interrupts", None)
             # Nothing but time could help a sleeper, and nobody else one who is alone.
-            if len(due) == 1 or self.early or type(who) is not ControlledTask or who.blocked is always:
+            if (
+                len(due) == 1
+                or self.early
+                or type(task) is not ControlledTask
+                or (who is task and task.blocked is always)
+            ):
                 who.expire()
             else:
-                self._overdue.append((who, who.timer))
+                self._overdue.append((task, who, task.timer if who is task else None))
                 scheduler.careful = True
         scheduler.changes += 1
         self.jumps += 1
@@ -154,9 +162,18 @@ class Patience:
         """The timed waits that may end in vain. `others` are the threads that could go on by themselves."""
         scheduler = self._scheduler
         if not self.early:
-            self._overdue = [(t, timer) for t, timer in self._overdue if t.timer == timer]
+            self._overdue = [
+                (task, who, timer)
+                for task, who, timer in self._overdue
+                if (task.timer == timer if who is task else who.interrupts is task)
+            ]
             scheduler.look_for_care()
-            return [EndOfWait("expire", t) for t, _timer in self._overdue if _waits(t)]
+            # One for each thread: that which was set first.
+            ends: dict[ControlledTask, EndOfWait] = {}
+            for task, who, _timer in self._overdue:
+                if task not in ends and _waits(task) and (who is task or task.pending is None):
+                    ends[task] = EndOfWait("expire", task, who)
+            return list(ends.values())
         waiting = [t for t in scheduler.alive if t.timer is not None and _waits(t)]
         # Who had no turn for longest is never left out.
         longest = min((t.last for t in (*others, *waiting)), default=0)
@@ -169,9 +186,14 @@ class Patience:
                 self._leave_out()
         return found
 
-    def end_wait(self, task: ControlledTask) -> ControlledTask:
-        """Its timed wait ends now. If that is early, time jumps; waits of others that would be due by then go on."""
+    def end_wait(self, end: EndOfWait) -> ControlledTask:
+        """A wait ends now. If that is early, time jumps; waits of others that would be due by then go on."""
         scheduler = self._scheduler
+        task = end.task
+        if end.who is not task:
+            self._overdue = [each for each in self._overdue if each[1] is not end.who]
+            end.who.expire()
+            return task
         if task.timer is None:
             raise SchedulerBug(f"{task!r} ends a wait early that has no deadline")
         if task.deadline > scheduler.clock.now():
