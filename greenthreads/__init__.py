@@ -21,6 +21,7 @@ from greenthreads._barrier import Barrier, BrokenBarrierError
 from greenthreads._condition import Condition
 from greenthreads._event import Event
 from greenthreads._hooks import ExceptHookArgs, __excepthook__, excepthook
+from greenthreads._iterators import concurrent_tee, serialize_iterator, synchronized_iterator
 from greenthreads._local import local
 from greenthreads._lock import Lock
 from greenthreads._rlock import RLock
@@ -111,6 +112,7 @@ __all__ = [
     "__excepthook__",
     "activeCount",
     "active_count",
+    "concurrent_tee",
     "currentThread",
     "current_thread",
     "default_kind",
@@ -129,6 +131,7 @@ __all__ = [
     "patched",
     "run_in_kernel_thread",
     "run_scheduler",
+    "serialize_iterator",
     "set_default_kind",
     "setprofile",
     "setprofile_all_threads",
@@ -136,6 +139,7 @@ __all__ = [
     "settrace_all_threads",
     "sleep",
     "stack_size",
+    "synchronized_iterator",
     "timeout",
     "undump_on_signal",
     "yield_now",

@@ -11,6 +11,7 @@ is half done when an interrupt comes.
 from __future__ import annotations
 
 import itertools
+import sys
 from threading import BrokenBarrierError
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from scheduler.task import Task, Waiters
 
 __all__ = ["Barrier", "BrokenBarrierError"]
+
+_TOO_FEW = "parties must be >= 1" if sys.version_info >= (3, 14) else "parties must be > 0"
 
 
 class _Round:
@@ -64,7 +67,7 @@ class Barrier:
 
     def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:
         if parties < 1:
-            raise ValueError("parties must be > 0")
+            raise ValueError(_TOO_FEW)
         self._parties = parties
         self._action = action
         self._timeout = timeout

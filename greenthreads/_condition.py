@@ -18,6 +18,7 @@ threading's Condition.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["Condition"]
 
 T = TypeVar("T")
+
+# Since then a condition's lock must have this method, too.
+_LOCKED_IS_NEEDED = sys.version_info >= (3, 14)
 
 
 class _Ticket:
@@ -80,6 +84,8 @@ class Condition:
         # As threading has it: the lock's methods become the condition's.
         self.acquire = lock.acquire
         self.release = lock.release
+        if hasattr(lock, "locked") or _LOCKED_IS_NEEDED:
+            self.locked = lock.locked
         for name in ("_release_save", "_acquire_restore", "_is_owned"):
             if hasattr(lock, name):
                 setattr(self, name, getattr(lock, name))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from greenthreads import os as _os
 from scheduler.functions import sleep
 from scheduler.kernel import current_task
+from scheduler.poller import READ, WRITE, wait_for
 from scheduler.task import Task, UserTask
 
 if TYPE_CHECKING:
@@ -90,13 +91,33 @@ def leave(self: Any, kind: type | None, value: BaseException | None, traceback: 
     self.release()
 
 
+def read(fd: int, length: int) -> bytes:
+    """`os.read`, which waits also where the descriptor is that of a socket of ours, and so does not block."""
+    while True:
+        try:
+            return _os.read(fd, length)
+        except BlockingIOError:
+            pass
+        wait_for(fd, READ)
+
+
+def write(fd: int, data: Any) -> int:
+    """`os.write`, likewise."""
+    while True:
+        try:
+            return _os.write(fd, data)
+        except BlockingIOError:
+            pass
+        wait_for(fd, WRITE)
+
+
 def with_our_calls(connection: Any) -> dict[str, Any]:
     """The two functions of `Connection` that call the system, with our calls in place of those they hold."""
 
-    def _send(self: Any, buf: Any, write: Any = _os.write) -> None:
+    def _send(self: Any, buf: Any, write: Any = write) -> None:
         standard_send(self, buf, write)
 
-    def _recv(self: Any, size: int, read: Any = _os.read) -> Any:
+    def _recv(self: Any, size: int, read: Any = read) -> Any:
         return standard_receive(self, size, read)
 
     standard_send, standard_receive = connection._send, connection._recv

@@ -13,6 +13,7 @@ hands the lock over to me while I wait, and only I make it somebody else after t
 
 from __future__ import annotations
 
+import sys
 from _thread import allocate_lock
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["RLock"]
 
 _Self = TypeVar("_Self", bound="RLock")
+
+# Before, the standard function takes anything, and warns of it from 3.14 on.
+_TAKES_NOTHING = sys.version_info >= (3, 15)
 
 
 def _thread_of(task: Task) -> Task:
@@ -53,6 +57,13 @@ class RLock(HandedOver):
     # In __new__, so that a subclass whose __init__ does not call ours works, as it does with the standard one.
     def __new__(cls: type[_Self], *args: Any, **kwargs: Any) -> _Self:
         """Make an open lock. Arguments are for the `__init__` of subclasses."""
+        if (args or kwargs) and cls is RLock and _TAKES_NOTHING:
+            what = (
+                f"got an unexpected keyword argument {next(iter(kwargs))!r}"
+                if kwargs
+                else f"takes 0 positional arguments but {len(args)} {'was' if len(args) == 1 else 'were'} given"
+            )
+            raise TypeError(f"RLock() {what}")
         self = super().__new__(cls)
         self._bar = allocate_lock()
         self._waiters = OrderedDict()

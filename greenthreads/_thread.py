@@ -156,12 +156,15 @@ def _report(function: Callable[..., object], exc: BaseException) -> None:
 def _type_of_hook_args() -> Any:
     """The type of what `sys.unraisablehook` is called with. It has no public name, so we look at one."""
 
+    class Bite(Exception):
+        pass
+
     class Bait:
         def __del__(self) -> None:
-            raise RuntimeError
+            raise Bite
 
     def catch(args: Any) -> None:
-        if getattr(args.object, "__qualname__", None) == Bait.__del__.__qualname__:
+        if args.exc_type is Bite:
             caught.append(type(args))
         else:
             hook(args)

@@ -21,6 +21,8 @@ from scheduler.continuation import current
 from scheduler.kernel import KernelTask, current_task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from greenthreads.thread import Thread
 
 __all__ = ["Kind", "default_kind", "kernel_threads", "set_default_kind", "start_kernel", "start_user"]
@@ -112,6 +114,7 @@ def _be(thread: Thread, task: KernelTask, running: _thread.LockType) -> None:
     standard_threads[ident] = thread
     if observers.active:
         observers.spawned(task)
+    name_in_system(thread)
     running.release()
     try:
         early = task.admit_interrupts()
@@ -137,6 +140,18 @@ def _be(thread: Thread, task: KernelTask, running: _thread.LockType) -> None:
         standard_threads.pop(ident, None)
         kernel_threads.pop(thread, None)
         task.finish()
+
+
+_set_name: Callable[[str], None] | None = getattr(_thread, "set_name", None)  # since Python 3.14
+
+
+def name_in_system(thread: Thread) -> None:
+    """Give the calling kernel thread, which is `thread`, its name for the system's tools, where Python does that."""
+    if _set_name is not None and thread.name:
+        try:
+            _set_name(thread.name)
+        except OSError:
+            pass  # As the standard class has it: a name is for people.
 
 
 # What `threading` knows of threads, by ident: as it was when this module was imported.

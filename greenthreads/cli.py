@@ -50,6 +50,11 @@ _USAGE = """run_scheduler [options] SCRIPT [args ...]
        run_scheduler [options] -c CODE [args ...]
        run_scheduler --attach PID"""
 
+# Version differences of the interpreter's own: a subclass of KeyboardInterrupt ends the process by SIGINT, too; modules
+# have no `__cached__`.
+_SUBCLASSES = sys.version_info >= (3, 14)
+_CACHED: dict[str, None] = {} if sys.version_info >= (3, 15) else {"__cached__": None}
+
 # The standard function as it was when this module was imported: the program may be patched.
 _standard_threads = threading.enumerate
 
@@ -258,7 +263,7 @@ def _run_string(source: str, module: types.ModuleType) -> None:
 
 
 def _run_stdin(module: types.ModuleType) -> None:
-    module.__dict__.update(__file__="<stdin>", __cached__=None)
+    module.__dict__.update(__file__="<stdin>", **_CACHED)
     _run_source(sys.stdin.buffer.read(), "<stdin>", module)
 
 
@@ -274,7 +279,7 @@ def _run_script(path: str, module: types.ModuleType) -> None:
         sys.exit(2)
     loaders = importlib.machinery
     loader = (loaders.SourceFileLoader if compiled is None else loaders.SourcelessFileLoader)("__main__", path)
-    module.__dict__.update(__file__=path, __cached__=None, __loader__=loader)
+    module.__dict__.update(__file__=path, __loader__=loader, **_CACHED)
     if compiled is None:
         _run_source(source, path, module)
     else:
@@ -311,7 +316,8 @@ class _Outcome:
             self.deadlocked = True
         # Not above, where a hook that fails would seem to fail in the course of handling it.
         self.status = 1
-        self.interrupted = type(left) is KeyboardInterrupt
+        # Also of a subclass, since Python 3.14.
+        self.interrupted = isinstance(left, KeyboardInterrupt) if _SUBCLASSES else type(left) is KeyboardInterrupt
         self.of(partial(_report, left))
         return False
 

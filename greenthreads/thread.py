@@ -17,12 +17,13 @@ import os
 import sys
 import threading as _standard
 import warnings
+from _thread import get_ident as _get_ident
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from greenthreads import _hooks, carriers, trace
 from greenthreads._time import deadline_after
-from greenthreads.carriers import Kind, start_kernel, start_user
+from greenthreads.carriers import Kind, name_in_system, start_kernel, start_user
 from greenthreads.kernelpool import run_in_kernel_thread
 from scheduler import control, fork, loop, shield
 from scheduler import task as scheduler_task
@@ -313,6 +314,8 @@ class Thread(_standard.Thread):
     def name(self, name: str) -> None:
         assert self._initialized, "Thread.__init__() not called"
         self._name = str(name)
+        if self.kind == "kernel" and self.ident == _get_ident():
+            name_in_system(self)
 
     @property
     def ident(self) -> int | None:

@@ -119,11 +119,14 @@ def sources(tmp_path: Path) -> Path:
     return folder
 
 
+# A null byte is an error of the decoding since Python 3.14, before that one of the parsing.
+NULL_IS_READ = sys.version_info < (3, 14)
+
 SOURCES_TOTALS = {
     "files": 9,
-    "unreadable": 3,
-    "unparsable": 2,
-    "lines": 10 + 2 + 0 + 2 + 1 + 1,
+    "unreadable": 3 if NULL_IS_READ else 4,
+    "unparsable": 2 if NULL_IS_READ else 1,
+    "lines": 10 + 2 + 0 + 2 + 1 + NULL_IS_READ,
     "words": 17 + 3 + 0 + 3 + 2 + 0,
     "distinct_words": 11 + 3,
     "definitions": 5,
@@ -224,7 +227,7 @@ def test_index_holds_few_files_at_a_time(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda index: setattr(index, "lines", 0), "  lines: 16 with threads, 0 without"),
+        (lambda index: setattr(index, "lines", 0), f"  lines: {SOURCES_TOTALS['lines']} with threads, 0 without"),
         (
             lambda index: index.words.update({"open": -1, "def": 1}),
             "  the totals are the same, but of different words or definitions",

@@ -39,6 +39,8 @@ __all__ = ["rewrite"]
 
 # Where an iterable refuses to be iterated: before 3.13 that is said of the whole loop.
 _ITER_AT_ITERABLE: Final = sys.version_info >= (3, 13)
+# And since 3.15 a generator expression makes its first iterator itself, so that the error is said to be of all of it.
+_ITER_IN_GENERATOR: Final = sys.version_info >= (3, 15)
 
 
 def rewrite(tree: ast.Module, *, notes: bool = False) -> ast.Module:
@@ -63,11 +65,11 @@ class _Rewriter(Places, Operations):
 
     # Iteration
 
-    def iterated(self, iterable: ast.expr, loop: ast.AST) -> ast.expr:
-        """`iterable`, visited, with an announcement before each step of the loop."""
+    def iterated(self, iterable: ast.expr, loop: ast.AST, *, inside: bool = False) -> ast.expr:
+        """`iterable`, visited, with an announcement before each step; `inside`: the loop itself makes the iterator."""
         if self.is_private(iterable):
             return iterable
-        at = iterable if _ITER_AT_ITERABLE else loop
+        at = iterable if _ITER_AT_ITERABLE and not inside else loop
         iterator = self.helper("iter", self.helper("before_iter", iterable, at=iterable), at=at)
         return self.helper("steps", iterator, at=iterable)
 
@@ -89,7 +91,8 @@ class _Rewriter(Places, Operations):
         if any(generator.is_async for generator in node.generators):
             return node
         first = node.generators[0]
-        first.iter = self.iterated(self.visit(first.iter), node)
+        inside = _ITER_IN_GENERATOR and isinstance(node, ast.GeneratorExp)
+        first.iter = self.iterated(self.visit(first.iter), node, inside=inside)
         outer, self.scope = self.scope, self.scopes[node]
         for number, generator in enumerate(node.generators):
             if number:

@@ -286,7 +286,8 @@ class Instrumentation:
             other = of.instrumented(code)
             if other is None:
                 self._changed.setdefault(code.co_filename, set()).add(function.__qualname__)
-            else:
+            elif len(code.co_freevars) == len(function.__closure__ or ()):
+                # Others are garbage that the collector has emptied, and that is still in its lists.
                 function.__code__ = other
                 self._exchanged.append((function, code))
 

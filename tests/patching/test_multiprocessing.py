@@ -50,11 +50,14 @@ def test_a_pool_works_and_ends(script: Any) -> None:
     assert result.stdout.splitlines() == ["[0, 1, 4, 9, 16]", "from the child", "0"]
 
 
-def test_a_pool_of_an_unmodified_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_a_pool_of_an_unmodified_program(method: str, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(
+        "import multiprocessing\n"
         "from concurrent.futures import ProcessPoolExecutor\n"
         "if __name__ == '__main__':\n"
-        "    with ProcessPoolExecutor(2) as pool:\n"
+        f"    context = multiprocessing.get_context({method!r})\n"
+        "    with ProcessPoolExecutor(2, context) as pool:\n"
         "        print(list(pool.map(abs, [-1, -2, 3])))\n"
     )
     command = [sys.executable, "-m", "greenthreads", "program.py"]

@@ -346,3 +346,15 @@ def test_repr_says_how_many_wait() -> None:
         return shown
 
     assert run_scheduler(main) == f"<Condition({lock}, 1)>"
+
+
+def test_it_tells_whether_its_lock_is_taken(in_main: Any) -> None:
+    def main() -> list[bool]:
+        found = []
+        for condition in (Condition(), Condition(Lock())):
+            found.append(condition.locked())
+            with condition:
+                found.append(condition.locked())
+        return found
+
+    assert in_main(main) == [False, True, False, True]

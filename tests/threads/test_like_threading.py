@@ -100,8 +100,20 @@ class Rich:
         return 0
 
 
+class Mute:
+    """A lock that does not tell whether it is taken."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
 MISUSES: dict[str, Callable[[Any], object]] = {
     "group": lambda t: t.Thread(1),
+    "barrier for nobody": lambda t: t.Barrier(0),
+    "condition of a lock that tells little": lambda t: bool(t.Condition(Mute())),
     "group None": lambda t: t.Thread(None).name[:7],
     "start twice": lambda t: started(t).start(),
     "join before start": lambda t: t.Thread().join(),
@@ -325,3 +337,15 @@ def test_signatures_are_the_standard_ones() -> None:
     parameters = inspect.signature(greenthreads.Thread).parameters
     for name, parameter in inspect.signature(threading.Thread).parameters.items():
         assert (parameters[name].default, parameters[name].kind) == (parameter.default, parameter.kind), name
+
+
+@pytest.mark.parametrize(("args", "named"), [((1,), {}), ((1, 2), {}), ((), {"lock": 1})])
+@pytest.mark.filterwarnings("ignore:Passing arguments to RLock")
+def test_an_rlock_takes_arguments_where_the_standard_one_does(args: Any, named: Any) -> None:
+    def outcome(make: Any) -> str:
+        try:
+            return f"{bool(make(*args, **named))}"
+        except TypeError as error:
+            return str(error)
+
+    assert outcome(greenthreads.RLock) == outcome(threading.RLock)

@@ -251,3 +251,24 @@ def test_every_thread_has_a_name_ident_and_number_of_its_own(kind: Kind) -> None
             thread.join()
 
     run_scheduler(main)
+
+
+@pytest.mark.skipif(not hasattr(_thread, "set_name"), reason="before Python 3.14 the system is told no names")
+def test_a_kernel_thread_has_its_name_in_the_system_too() -> None:
+    record: list[str] = []
+
+    def worker() -> None:
+        record.append(_thread._get_name())  # type: ignore[attr-defined]
+        current_thread().name = "renamed"
+        record.append(_thread._get_name())  # type: ignore[attr-defined]
+
+    def main() -> None:
+        thread = Thread(target=worker, name="worker", kind="kernel")
+        thread.start()
+        thread.join()
+        thread.name = "from outside"
+
+    before = _thread._get_name()  # type: ignore[attr-defined]
+    run_scheduler(main)
+    assert record == ["worker", "renamed"]
+    assert _thread._get_name() == before  # type: ignore[attr-defined]
