@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -13,12 +14,14 @@ from scheduler import Scheduler, VirtualClock
 
 
 class PlainLock:
-    """A lock of the program's own: all that it has is `acquire` and `release`."""
+    """A lock of the program's own: all that it has is what a condition needs."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self.acquire = self._lock.acquire
         self.release = self._lock.release
+        if sys.version_info >= (3, 14):
+            self.locked = self._lock.locked
 
     def __enter__(self) -> bool:
         return self.acquire()
