@@ -20,7 +20,6 @@ place (`_held`): a quarter of a bounded queue's price.
 
 from __future__ import annotations
 
-import itertools
 import queue as _standard
 import types
 from _thread import allocate_lock
@@ -30,6 +29,8 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from greenthreads._lock import Lock
+from greenthreads._simplequeue import SimpleQueue, until_of
+from greenthreads._tally import Tally
 from greenthreads._time import deadline_after
 from scheduler import control
 from scheduler.continuation import current
@@ -89,7 +90,7 @@ class Queue(Generic[T]):
         # What operations that are not free are made under. It changes once at the most, from a lock of the interpreter
         # to the mutex, and only while it is held: so whoever has waited for it looks whether it still is the one.
         self._held: Any = allocate_lock() if self._plain else self._mutex
-        self._tally = _Tally()
+        self._tally = Tally()
         self._count_put = self._tally.count
         self._getters: OldestFirst = OrderedDict()
         self._putters: OldestFirst = OrderedDict()
@@ -342,7 +343,7 @@ class Queue(Generic[T]):
         assert control.active is not None
         if self._mutex._bar.locked():
             control.active.step("acquire", self._mutex, self._mutex._bar.locked)
-        until = _until(block, timeout) if self.maxsize > 0 else None
+        until = until_of(block, timeout) if self.maxsize > 0 else None
         if not control.active.step("put", self, self._cannot_put, until):
             raise Full
         if self.is_shutdown:
@@ -360,7 +361,7 @@ class Queue(Generic[T]):
         assert control.active is not None
         if self._mutex._bar.locked():
             control.active.step("acquire", self._mutex, self._mutex._bar.locked)
-        if not control.active.step("get", self, self._cannot_get, _until(block, timeout)):
+        if not control.active.step("get", self, self._cannot_get, until_of(block, timeout)):
             raise Empty
         if not self._qsize():
             raise ShutDown
@@ -473,15 +474,6 @@ class Queue(Generic[T]):
         return self.queue.popleft()  # type: ignore[no-any-return]
 
 
-def _until(block: bool, timeout: float | None) -> float | None:
-    """The deadline of a step that waits for an item or for room."""
-    if not block:
-        return control.AT_ONCE
-    if timeout is not None and timeout < 0:
-        raise ValueError("'timeout' must be a non-negative number")
-    return control.AT_ONCE if timeout == 0 else deadline_after(timeout)
-
-
 class _Holding:
     """Hold a queue's mutex, which is open, around hooks that may switch. Those of a plain queue do not."""
 
@@ -499,47 +491,6 @@ class _Holding:
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
         if self._bar is not None:
             self._mutex._open()
-
-
-class _Tally:
-    """How many tasks of a queue are unfinished: items put, less items dealt with.
-
-    To put is `next(count)`, one atomic call in C. Such a counter can be read only by counting, so each look at it is
-    itself counted, and taken off.
-    """
-
-    __slots__ = ("_dealt_with", "_guard", "_looks", "count")
-
-    def __init__(self) -> None:
-        self.count = itertools.count()
-        self._looks = 0
-        self._dealt_with = 0
-        # Held for a few bytecodes, never across a switch.
-        self._guard = allocate_lock()
-
-    def _unfinished(self) -> int:
-        unfinished = next(self.count) - self._looks - self._dealt_with
-        self._looks += 1
-        return unfinished
-
-    def read(self) -> int:
-        """How many are unfinished now."""
-        with self._guard:
-            return self._unfinished()
-
-    def set(self, number: int) -> None:
-        """Say how many are."""
-        with self._guard:
-            self._dealt_with += self._unfinished() - number
-
-    def done(self) -> int:
-        """One is dealt with; how many are unfinished then. ValueError if there was none."""
-        with self._guard:
-            left = self._unfinished() - 1
-            if left < 0:
-                raise ValueError("task_done() called too many times")
-            self._dealt_with += 1
-            return left
 
 
 class PriorityQueue(Queue[T]):
@@ -563,108 +514,3 @@ class LifoQueue(Queue[T]):
 
     def _get(self) -> T:
         return self.queue.pop()  # type: ignore[no-any-return]
-
-
-class SimpleQueue(Generic[T]):
-    """An unbounded first-in, first-out queue, as `queue.SimpleQueue`. `put` is reentrant: it takes no lock.
-
-    Putter: 1. append the item, 2. look for getters. Getter: 1. stand among the getters, 2. look for an item. One of
-    the two first steps comes first, so one of the second steps sees it.
-    """
-
-    __slots__ = ("__weakref__", "_getters", "_items")
-
-    def __init__(self) -> None:
-        self._items: deque[T] = deque()
-        self._getters: OldestFirst = OrderedDict()
-
-    __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[var-annotated]
-
-    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
-        """Add `item`. Never blocks; `block` and `timeout` are there for `Queue.put`'s sake."""
-        if control.active is not None:
-            control.active.step("put", self)
-        self._items.append(item)
-        if self._getters:
-            self._wake()
-
-    def _wake(self) -> None:
-        """Wake the oldest getter; it takes an item itself."""
-        try:
-            getter, _none = self._getters.popitem(False)
-        except KeyError:
-            return
-        getter.unpark()
-
-    def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """Take an item, waiting for one at most `timeout` seconds (None: without limit) if `block`; else Empty."""
-        if block and timeout is not None and timeout < 0:
-            raise ValueError("'timeout' must be a non-negative number")
-        if control.active is not None and not control.active.step(
-            "get", self, self._cannot_get, _until(block, timeout)
-        ):
-            raise Empty
-        items = self._items
-        if items and not self._getters:
-            try:
-                return items.popleft()
-            except IndexError:
-                pass
-        if not block:
-            try:
-                return items.popleft()
-            except IndexError:
-                raise Empty from None
-        return self._wait(None if timeout is None else deadline_after(timeout))
-
-    def _cannot_get(self) -> bool:
-        return not self._items
-
-    def _wait(self, deadline: float | None) -> T:
-        me, getters, items = current_task(), self._getters, self._items
-        first = False
-        while True:
-            getters[me] = None
-            if first:
-                getters.move_to_end(me, last=False)
-            if items and getters.pop(me, GONE) is not GONE:
-                woken = True
-            else:
-                woken = me.park(getters, self, deadline, self._pass_on)
-            try:
-                item = items.popleft()
-            except IndexError:
-                if not woken:
-                    raise Empty from None
-                first = True  # Somebody was faster than our wakeup; we keep our place.
-                continue
-            if items and getters:
-                self._wake()
-            return item
-
-    def _pass_on(self) -> None:
-        """Undo a wakeup: the kernel thread that it was meant for is leaving with an exception."""
-        if self._items:
-            self._wake()
-
-    def put_nowait(self, item: T) -> None:
-        """`put(item)`."""
-        self.put(item)
-
-    def get_nowait(self) -> T:
-        """`get(block=False)`."""
-        return self.get(block=False)
-
-    def qsize(self) -> int:
-        """How many items there are."""
-        if control.active is not None:
-            control.active.step("qsize", self)
-        return len(self._items)
-
-    def empty(self) -> bool:
-        """Whether there are none."""
-        return not self.qsize()
-
-    def waiting_for(self, task: Task) -> Wait:
-        """See `scheduler.task.Waitable`."""
-        return Wait("SimpleQueue", wants="to get")

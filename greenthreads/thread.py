@@ -441,9 +441,9 @@ def deprecated(text: str) -> None:
 shield.shielded.update(
     os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
     for name in (
-        "_barrier", "_condition", "_event", "_handover", "_local", "_lock", "_rlock", "_semaphore", "_thread", "_time",
-        "_timer", "carriers", "group", "kernelpool", "once", "queue", "rwlock", "thread", "threads", "timeouts",
-        "trace",
+        "_barrier", "_condition", "_event", "_handover", "_local", "_lock", "_rlock", "_semaphore", "_simplequeue",
+        "_tally", "_thread", "_time", "_timer", "carriers", "group", "kernelpool", "once", "queue", "rwlock", "thread",
+        "threads", "timeouts", "trace",
     )
 )  # fmt: skip
 shield.passages.update((Thread.run.__code__, run_in_kernel_thread.__code__))
