@@ -185,7 +185,7 @@ MISUSES: dict[str, Callable[[Any], object]] = {
     "priority queue of what can't be compared": lambda t: (q := t.PriorityQueue()).put(1) or q.put("x"),
 }
 
-if sys.version_info >= (3, 12):  # Before, the standard one does not mind, and never opens.
+if sys.version_info >= (3, 13):  # Before, the standard one does not mind, and never opens.
     MISUSES["barrier for nobody"] = lambda t: t.Barrier(0)
 
 # Where the standard library would wait for ever, or loop, there is nothing to compare with.
