@@ -18,6 +18,7 @@ from scheduler.poller import READ, WRITE, wait_for
 from scheduler.task import Task, UserTask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 __all__ = ["Semaphore", "enter", "leave", "make_methods", "with_our_calls"]
@@ -91,24 +92,21 @@ def leave(self: Any, kind: type | None, value: BaseException | None, traceback: 
     self.release()
 
 
-def read(fd: int, length: int) -> bytes:
-    """`os.read`, which waits also where the descriptor is that of a socket of ours, and so does not block."""
-    while True:
-        try:
-            return _os.read(fd, length)
-        except BlockingIOError:
-            pass
-        wait_for(fd, READ)
+def _patient(call: Callable[..., Any], events: int) -> Callable[[int, Any], Any]:
+    """`call`, which waits also where the descriptor is that of a socket of ours, and so does not block."""
+
+    def patient(fd: int, what: Any) -> Any:
+        while True:
+            try:
+                return call(fd, what)
+            except BlockingIOError:
+                pass
+            wait_for(fd, events)
+
+    return patient
 
 
-def write(fd: int, data: Any) -> int:
-    """`os.write`, likewise."""
-    while True:
-        try:
-            return _os.write(fd, data)
-        except BlockingIOError:
-            pass
-        wait_for(fd, WRITE)
+read, write = _patient(_os.read, READ), _patient(_os.write, WRITE)
 
 
 def with_our_calls(connection: Any) -> dict[str, Any]:
