@@ -8,8 +8,9 @@ What comes from other processes comes when it comes. So when no thread could go 
 scheduler waits for these in real time before it lets virtual time pass, or calls it a deadlock. How long? Nobody can
 tell whether the other end of a descriptor is in this process or not. Patience is long at first and halves each time
 that nothing came; as soon as something did, it is long again. A test whose threads talk to one another alone soon loses
-next to nothing by it, and one that talks to a server waits as long as it takes. While there are child processes, to
-whom the threads may be listening, it stays long.
+next to nothing by it, and one that talks to a server waits as long as it takes. While there are child processes that
+the test has started, to whom its threads may be listening, it stays long. Those that were there before (a server of a
+fixture, what `multiprocessing` keeps running) are servers like any other.
 
 All descriptors count as one object: which ends belong together can't be seen, so each operation is taken to depend on
 each other. That costs schedules, and hides none.
@@ -17,8 +18,10 @@ each other. That costs schedules, and hides none.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from scheduler import control
@@ -40,6 +43,7 @@ _LOOK: Final = 0.1
 OPERATIONS: Final = {READ: "receive", WRITE: "send"}
 _sleep = time.sleep
 _waitid: Any = getattr(os, "waitid", None)
+_TASKS: Final = Path("/proc/self/task")
 
 
 class _Descriptors:
@@ -92,10 +96,12 @@ def starts_process() -> None:
 class Outside:
     """The world outside, for all the executions of one scheduler."""
 
-    __slots__ = ("_seconds", "took_part", "waiting")
+    __slots__ = ("_before", "_seconds", "took_part", "waiting")
 
     def __init__(self) -> None:
         self._seconds = _LONG
+        # The child processes that were there before.
+        self._before = _children()
         # Whether other processes have had a part in it: when they do what, nobody decides.
         self.took_part = False
         # Whether somebody waits in real time just now, which is no standstill.
@@ -111,7 +117,7 @@ class Outside:
             return False
         self.waiting = True
         try:
-            came = any_ready([each.wanted() for each in waits], _WITH_CHILDREN if _has_children() else self._seconds)
+            came = any_ready([each.wanted() for each in waits], self._patience())
         finally:
             self.waiting = False
         if came:
@@ -123,15 +129,31 @@ class Outside:
 
     def give_time(self, seconds: float) -> None:
         """Virtual time is about to pass; child processes, to whom threads may look now and then, get some real time."""
-        if self.took_part and _has_children():
+        if self.took_part and self._has_children():
             self.waiting = True
             try:
                 _sleep(min(seconds, _LOOK))
             finally:
                 self.waiting = False
 
+    def _patience(self) -> float:
+        return _WITH_CHILDREN if self._has_children() else self._seconds
 
-def _has_children() -> bool:
+    def _has_children(self) -> bool:
+        """Whether there are child processes that were not there before. Where nobody tells who they are, all count."""
+        return _any_children() and not (self._before and _children() <= self._before)
+
+
+def _children() -> frozenset[str]:
+    """The numbers of our child processes; none where the system does not list them."""
+    found: list[str] = []
+    for listed in _TASKS.glob("*/children"):
+        with contextlib.suppress(OSError):  # That thread has ended.
+            found += listed.read_text().split()
+    return frozenset(found)
+
+
+def _any_children() -> bool:
     if _waitid is None:
         return False
     try:

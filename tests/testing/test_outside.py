@@ -238,3 +238,29 @@ def test_nobody_claims_to_have_seen_all_that_a_child_process_may_do() -> None:
 
     found = explore(main, strategy="dpor")
     assert (found.failure, found.exhausted) == (None, False)
+
+
+def test_patience_is_long_only_with_child_processes_that_the_test_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main() -> None:
+        here, there = socket.socketpair()
+        with here, there:
+            here.settimeout(3600)
+            with pytest.raises(TimeoutError):
+                here.recv(1)
+            with sleeper():
+                with pytest.raises(TimeoutError):
+                    here.recv(1)
+
+    def sleeper() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+
+    def nothing_comes(wanted: list[tuple[int, int]], seconds: float) -> bool:
+        patience.append(seconds)
+        return len(patience) > 2 and any_ready(wanted, seconds)  # The child ends at last.
+
+    patience: list[float] = []
+    any_ready = outside.any_ready
+    monkeypatch.setattr(outside, "any_ready", nothing_comes)
+    with sleeper():
+        assert explore(main, max_executions=1).failure is None
+    assert patience[:2] == [outside._LONG, outside._WITH_CHILDREN]
