@@ -93,7 +93,7 @@ def leave(self: Any, kind: type | None, value: BaseException | None, traceback: 
 
 
 def _patient(call: Callable[..., Any], events: int) -> Callable[[int, Any], Any]:
-    """`call`, which waits also where the descriptor is that of a socket of ours, and so does not block."""
+    """`call`, which waits also where the descriptor is one that does not block: that of a socket of ours may be."""
 
     def patient(fd: int, what: Any) -> Any:
         while True:

@@ -1,8 +1,16 @@
 """`socket`, for threads of both kinds: a user thread that has to wait for a socket parks.
 
-The class is a subclass of the standard one and the descriptor inside is non-blocking, always; the timeout is kept here,
-and what the caller sees is what the standard class promises. In a kernel thread the same object blocks, and notices
-within a quarter of a second when another thread closes it.
+The class is a subclass of the standard one; the timeout is kept here, and what the caller sees is what the standard
+class promises. In a kernel thread the same object blocks, and notices within a quarter of a second when another thread
+closes it.
+
+**The descriptor blocks if the timeout is None**, as that of a standard socket, for others may use it: a child process
+that inherits it, `os.fdopen`, code in C. Whether it blocks is a property of the open file, which they share; so each
+call asks for itself not to be kept waiting, by MSG_DONTWAIT (which is what Linux makes of the property, at the top of
+each such call). Three calls know no such flag. `connect` and `sendfile` change the property for the moment. `accept`
+changes it for good, when it is first called: a connection that was there at a look may be taken by another process
+before the call, which would then block. TLS, whose calls are OpenSSL's, changes it too (ssl.py). Elsewhere than on
+Linux not all systems heed the flag, and the descriptor never blocks.
 
 **Ask first, then wait**, in that order, is what edge-triggered readiness wants (see scheduler/poller.py). One question
 is saved: a TCP socket from which less was read than there was room for is empty, and a change will be reported, so the
@@ -21,6 +29,7 @@ import _socket
 import errno
 import os
 import socket as _standard
+import sys
 from typing import TYPE_CHECKING, Any
 
 from greenthreads._rebind import rebound
@@ -60,6 +69,11 @@ _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _STREAK = 64
 # From the module in C, where it is a number: `&` with a member of an enum takes a microsecond.
 _DONTWAIT: int = getattr(_socket, "MSG_DONTWAIT", 0)
+_WAITALL: int = getattr(_socket, "MSG_WAITALL", 0)
+# What has a call not wait though the descriptor blocks; 0 where that can't be had, and no descriptor blocks.
+_AT_ONCE: int = _DONTWAIT if sys.platform == "linux" else 0
+# With these, MSG_WAITALL is left to the system.
+_NOT_ALL = _DONTWAIT | getattr(_socket, "MSG_PEEK", 0) | getattr(_socket, "MSG_OOB", 0)
 # The deadline of a call that has not waited yet.
 _UNSET = -1.0
 
@@ -80,9 +94,13 @@ class socket(_standard.socket):
     Two threads may read and write it at the same time. Closing it raises OSError (EBADF) in all that wait for it.
     """
 
-    __slots__ = ("_streak", "_stream", "_timeout", "_watch")
+    __slots__ = ("_may_block", "_streak", "_stream", "_timeout", "_watch")
 
     _timeout: float | None
+    # Whether the descriptor blocks while there is no timeout: see the top of the file.
+    _may_block: bool
+    # Whether each call can say that it is not to wait.
+    _says_so: bool = _AT_ONCE != 0
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         super().__init__(family, type, proto, fileno)
@@ -97,7 +115,9 @@ class socket(_standard.socket):
             and _family_of(self) in (_standard.AF_INET, _standard.AF_INET6)
             and self.proto in (0, _standard.IPPROTO_TCP)
         )
-        _settimeout(self, 0.0)
+        self._may_block = self._says_so
+        if self._timeout is not None or not self._may_block:
+            _settimeout(self, 0.0)
 
     # ---- Waiting ---------------------------------------------------------------------------------------------------
 
@@ -151,6 +171,21 @@ class socket(_standard.socket):
             self._give_way()
         return result
 
+    def _never_block(self) -> None:
+        """Have the descriptor not block, whatever the timeout."""
+        self._may_block = False
+        _settimeout(self, 0.0)
+
+    def _in_passing(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Make a call that has no way to say that it is not to wait."""
+        if self._timeout is not None or not self._may_block:
+            return call(self, *args)
+        _settimeout(self, 0.0)
+        try:
+            return call(self, *args)
+        finally:
+            _settimeout(self, None)
+
     def settimeout(self, value: float | None, /) -> None:
         """Set the timeout in seconds: None waits for ever, 0 never waits. Errors as the standard class."""
         if value is not None:
@@ -159,10 +194,10 @@ class socket(_standard.socket):
                     _settimeout(self, value)
                     value = super().gettimeout()
                 finally:
-                    _settimeout(self, 0.0)
+                    _settimeout(self, None if self._timeout is None and self._may_block else 0.0)
             value = None if value is None else float(value)
         self._timeout = value
-        _settimeout(self, 0.0)
+        _settimeout(self, None if value is None and self._may_block else 0.0)
 
     def gettimeout(self) -> float | None:
         """The timeout in seconds, or None."""
@@ -197,7 +232,7 @@ class socket(_standard.socket):
         record.wait(me, record.readers, None)
         self._streak = _STREAK
         try:
-            data: bytes = _recv(self, bufsize)
+            data: bytes = _recv(self, bufsize, _AT_ONCE)
         except BlockingIOError:
             pass  # Woken for nothing. It is tried again out here, where no exception is being handled.
         else:
@@ -212,7 +247,7 @@ class socket(_standard.socket):
             deadline = self._wait(READ, deadline)
         while True:
             try:
-                data: bytes = _recv(self, bufsize, flags)
+                data: bytes = _recv(self, bufsize, flags | _AT_ONCE if flags else _AT_ONCE)
                 break
             except BlockingIOError:
                 if self._timeout == 0.0 or flags & _DONTWAIT:
@@ -223,7 +258,18 @@ class socket(_standard.socket):
         self._streak -= 1
         if self._streak < 0:
             self._give_way()
+        if flags and len(data) < bufsize and data and self._wants_all(flags):
+            while len(data) < bufsize and (piece := self._receive(bufsize - len(data), flags & ~_WAITALL)):
+                data += piece
         return data
+
+    def _wants_all(self, flags: int) -> bool:
+        """Whether the call is to wait until there is as much as was asked for: as in the system, if it may for ever."""
+        return (
+            flags & (_WAITALL | _NOT_ALL) == _WAITALL
+            and self._timeout is None
+            and _type_of(self) == _standard.SOCK_STREAM
+        )
 
     def recv_into(self, buffer: Any, nbytes: int | None = 0, flags: int = 0) -> int:
         """As the standard method."""
@@ -232,7 +278,7 @@ class socket(_standard.socket):
             deadline = self._wait(READ, deadline)
         while True:
             try:
-                count: int = _recv_into(self, buffer, nbytes or 0, flags)
+                count: int = _recv_into(self, buffer, nbytes or 0, flags | _AT_ONCE if flags else _AT_ONCE)
                 break
             except BlockingIOError:
                 if self._timeout == 0.0 or flags & _DONTWAIT:
@@ -243,6 +289,11 @@ class socket(_standard.socket):
         self._streak -= 1
         if self._streak < 0:
             self._give_way()
+        if flags and count and self._wants_all(flags):
+            with memoryview(buffer) as view, view.cast("B") as whole:
+                wanted = nbytes or len(whole)
+                while count < wanted and (piece := self.recv_into(whole[count:wanted], 0, flags & ~_WAITALL)):
+                    count += piece
         return count
 
     def _was_emptied(self) -> None:
@@ -257,37 +308,41 @@ class socket(_standard.socket):
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """As the standard method."""
-        return self._retry(READ, _base.recvfrom, bufsize, flags, flags=flags)  # type: ignore[no-any-return]
+        return self._retry(READ, _base.recvfrom, bufsize, _at_once(flags), flags=flags)  # type: ignore[no-any-return]
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As the standard method."""
-        return self._retry(READ, _base.recvfrom_into, buffer, nbytes, flags, flags=flags)  # type: ignore[no-any-return]
+        call = _base.recvfrom_into
+        return self._retry(READ, call, buffer, nbytes, _at_once(flags), flags=flags)  # type: ignore[no-any-return]
 
     if hasattr(_base, "recvmsg"):
 
         def recvmsg(self, bufsize: int, *args: Any) -> tuple[bytes, list[Any], int, Any]:
             """As the standard method."""
-            return self._retry(READ, _base.recvmsg, bufsize, *args, flags=_flags(args))  # type: ignore[no-any-return]
+            flags, args = _flags_in(args, 0)
+            return self._retry(READ, _base.recvmsg, bufsize, *args, flags=flags)  # type: ignore[no-any-return]
 
         def recvmsg_into(self, buffers: Any, *args: Any) -> tuple[int, list[Any], int, Any]:
             """As the standard method."""
-            return self._retry(READ, _base.recvmsg_into, buffers, *args, flags=_flags(args))  # type: ignore[no-any-return]
+            flags, args = _flags_in(args, 0)
+            return self._retry(READ, _base.recvmsg_into, buffers, *args, flags=flags)  # type: ignore[no-any-return]
 
     # ---- Sending ---------------------------------------------------------------------------------------------------
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """As the standard method."""
-        return self._retry(WRITE, _send, data, flags, flags=flags)  # type: ignore[no-any-return]
+        return self._retry(WRITE, _send, data, _at_once(flags), flags=flags)  # type: ignore[no-any-return]
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """As the standard method: the timeout is for all of the data."""
         if control.active is not None:
             announce("send")
         if self._timeout == 0.0 or flags & _DONTWAIT:
-            _base.sendall(self, data, flags)
+            _base.sendall(self, data, _at_once(flags))
             return
+        at_once = flags | _AT_ONCE if flags else _AT_ONCE
         try:
-            sent = _send(self, data, flags)
+            sent = _send(self, data, at_once)
         except BlockingIOError:
             sent = 0
         self._streak -= 1
@@ -299,7 +354,7 @@ class socket(_standard.socket):
         with memoryview(data) as view, view.cast("B") as rest:
             while sent < len(rest):
                 try:
-                    sent += _send(self, rest[sent:], flags)
+                    sent += _send(self, rest[sent:], at_once)
                     continue
                 except BlockingIOError:
                     pass
@@ -307,9 +362,11 @@ class socket(_standard.socket):
 
     def sendto(self, data: Any, *args: Any) -> int:
         """As the standard method."""
-        if args:
-            args = (*args[:-1], self._resolved(args[-1]))
-        return self._retry(WRITE, _base.sendto, data, *args, flags=args[0] if len(args) > 1 else 0)  # type: ignore[no-any-return]
+        if not 1 <= len(args) <= 2:
+            return _base.sendto(self, data, *args)  # It complains.
+        flags = args[0] if len(args) > 1 else 0
+        address = self._resolved(args[-1])
+        return self._retry(WRITE, _base.sendto, data, _at_once(flags), address, flags=flags)  # type: ignore[no-any-return]
 
     if hasattr(_base, "sendmsg"):
 
@@ -318,15 +375,16 @@ class socket(_standard.socket):
             # What can be gone through once only must be kept for the next try.
             if not isinstance(buffers, (list, tuple)):
                 buffers = list(buffers)
-            return self._retry(WRITE, _base.sendmsg, buffers, *args, flags=_flags(args))  # type: ignore[no-any-return]
+            flags, args = _flags_in(args, ())
+            return self._retry(WRITE, _base.sendmsg, buffers, *args, flags=flags)  # type: ignore[no-any-return]
 
     if hasattr(_base, "sendmsg_afalg"):
 
-        def sendmsg_afalg(self, *args: Any, **kwargs: Any) -> int:
+        def sendmsg_afalg(self, *args: Any, flags: int = 0, **kwargs: Any) -> int:
             """As the standard method."""
 
             def call(me: Any) -> int:
-                return _base.sendmsg_afalg(me, *args, **kwargs)
+                return _base.sendmsg_afalg(me, *args, flags=_at_once(flags), **kwargs)
 
             return self._retry(WRITE, call)  # type: ignore[no-any-return]
 
@@ -349,7 +407,7 @@ class socket(_standard.socket):
                 while count is None or sent < count:
                     # Each piece has the timeout for itself, as it has in the standard class.
                     most = min(size if count is None else count - sent, 2**30)
-                    piece = self._retry(WRITE, _sendfile, source, offset + sent, most)
+                    piece = self._retry(WRITE, socket._in_passing, _sendfile, source, offset + sent, most)
                     if not piece:
                         break
                     sent += piece
@@ -366,6 +424,8 @@ class socket(_standard.socket):
 
     def accept(self) -> tuple[socket, Any]:
         """As the standard method. When the process has no more descriptors, other threads run before this raises."""
+        if self._may_block:
+            self._never_block()
         try:
             fd, address = self._retry(READ, _accept)
         except OSError as error:
@@ -399,7 +459,7 @@ class socket(_standard.socket):
         deadline: float | None = _UNSET
         pause = 0.001
         while True:
-            error = _connect_ex(self, address)
+            error: int = self._in_passing(_connect_ex, address)
             if error != errno.EAGAIN:
                 break
             # A Unix socket whose backlog is full. Nothing reports when it is not any more.
@@ -451,16 +511,31 @@ class socket(_standard.socket):
         super()._real_close(*args)  # type: ignore[misc]
 
     def detach(self) -> int:
-        """As the standard method. The descriptor blocks again, if the socket had no timeout."""
+        """As the standard method. The descriptor blocks, if the socket had no timeout."""
         fd = super().detach()
-        if fd >= 0 and self._timeout is None:
+        if fd >= 0 and self._timeout is None and not self._may_block:
             os.set_blocking(fd, True)
         return fd
 
+    def dup(self) -> socket:
+        """As the standard method."""
+        other: socket = super().dup()
+        if not self._may_block:
+            other._never_block()  # They share the open file.
+        return other
 
-def _flags(args: tuple[Any, ...]) -> int:
-    """The flags among what follows the buffers: after the ancillary data."""
-    return args[1] if len(args) > 1 and isinstance(args[1], int) else 0
+
+def _at_once(flags: Any) -> Any:
+    """`flags` of a call that is not to wait. What is wrong with them the call says."""
+    return flags | _AT_ONCE if isinstance(flags, int) else flags
+
+
+def _flags_in(args: tuple[Any, ...], ancillary: Any) -> tuple[int, tuple[Any, ...]]:
+    """The flags among what follows the buffers, after the `ancillary` data; and all that, of a call not to wait."""
+    if len(args) < 2:
+        return 0, (*(args or (ancillary,)), _AT_ONCE)
+    flags = args[1]
+    return flags if isinstance(flags, int) else 0, (args[0], _at_once(flags), *args[2:])
 
 
 _family_of = _base.family.__get__

@@ -1,6 +1,6 @@
 """`ssl`, for threads of both kinds: a user thread parks in the handshake, in reads and in writes.
 
-The socket inside never blocks (see socket.py), so OpenSSL says what it waits for, which need not be what the caller
+The descriptor inside never blocks (see socket.py), so OpenSSL says what it waits for, which need not be what the caller
 does: a read may have to write first. The call is made again when that is possible, with one timeout for all of it.
 
 `SSLContext` is the standard class, but for the class of the sockets that it makes. What is not defined here is the
@@ -48,6 +48,7 @@ _NO_BYTES = bytes(4)
 class SSLSocket(_standard.SSLSocket, _socket.socket):  # type: ignore[misc]
     """As `ssl.SSLSocket`; made by `SSLContext.wrap_socket`. Two threads may read and write it at the same time."""
 
+    _says_so = False  # OpenSSL has no such flag.
     # Whether the last read got less than it had room for: then there is most likely nothing left.
     _was_short = False
 
