@@ -6,6 +6,7 @@ How fast anything is, is not the subject; that is for `benchmarks/run.py` to fin
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,26 @@ def test_the_program_about_seeing_inside_runs(capsys: pytest.CaptureFixture[str]
     shown = capsys.readouterr().out
     for figure in ("% each", "throughput lost", "counting steps", "dump of 5,000", "ns a switch for the trace"):
         assert figure in shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the program binds processes to processors")
+def test_a_server_that_does_not_start_is_left_out_and_said_why(tmp_path: Path) -> None:
+    """`wrk` and gunicorn are stand-ins here: the one is not called, the other ends."""
+    (tmp_path / "wrk").write_text("#!/bin/sh\n", encoding="utf-8")
+    (tmp_path / "wrk").chmod(0o755)
+    (tmp_path / "gunicorn.py").write_text("raise SystemExit('no such worker')", encoding="utf-8")
+    program = f"""
+import pathlib, sys
+sys.path.insert(0, {str(ROOT)!r})
+sys.argv[1:] = ["--rounds", "2"]
+from benchmarks import http
+http.ROOT = pathlib.Path({str(tmp_path)!r})
+http.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    for name in ("greenthreads", "gevent"):
+        assert f"{name}: the server ended with status 1; the last it said:\nno such worker\n" in done.stdout
