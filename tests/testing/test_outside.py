@@ -242,6 +242,7 @@ def test_nobody_claims_to_have_seen_all_that_a_child_process_may_do() -> None:
 
 def test_patience_is_long_only_with_child_processes_that_the_test_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def main() -> None:
+        patience.clear()
         here, there = socket.socketpair()
         with here, there:
             here.settimeout(3600)
