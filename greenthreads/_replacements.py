@@ -24,6 +24,7 @@ from greenthreads import (
     _thread,
     queue,
     threads,
+    time,
     trace,
 )
 from greenthreads.carriers import standard_threads
@@ -88,7 +89,10 @@ def _names_of_c_queue() -> dict[str, Any]:
 
 def _names_of_time() -> dict[str, Any]:
     """`time`."""
-    return {"sleep": sleep}
+    names: dict[str, Any] = {"sleep": sleep}
+    if hasattr(time, "pthread_getcpuclockid"):
+        names["pthread_getcpuclockid"] = time.pthread_getcpuclockid
+    return names
 
 
 def _names_of_futures() -> dict[str, Any]:
@@ -154,7 +158,7 @@ def _names_of_signal() -> dict[str, Any]:
     """`signal`."""
     from greenthreads import signal
 
-    names = ["sigtimedwait", "sigwait", "sigwaitinfo"]
+    names = ["pthread_kill", "sigtimedwait", "sigwait", "sigwaitinfo"]
     return {name: getattr(signal, name) for name in names if hasattr(signal, name)}
 
 
@@ -162,6 +166,11 @@ def _names_of_psycopg() -> dict[str, Any]:
     """`psycopg.waiting`, which by itself would choose a function in C that blocks."""
     waiting = sys.modules["psycopg.waiting"]
     return {"wait": waiting.wait_poll} if hasattr(waiting, "wait_poll") else {}
+
+
+def _names_of_trio() -> dict[str, Any]:
+    """`trio._core._thread_cache`, which gives its threads names by a C function that takes none but kernel threads."""
+    return {"set_os_thread_name": None}
 
 
 def _names_of_semaphores() -> dict[str, Any]:
@@ -211,6 +220,7 @@ TABLE: dict[str, Callable[[], dict[str, Any]]] = {
     "multiprocessing.connection": _names_of_connections,
     "multiprocessing.synchronize": _names_of_semaphores,
     "psycopg.waiting": _names_of_psycopg,
+    "trio._core._thread_cache": _names_of_trio,
 }
 
 # What is imported before it is patched.

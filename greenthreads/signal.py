@@ -1,4 +1,4 @@
-"""`signal`, for threads of both kinds: `sigwait` and its like park a user thread.
+"""`signal`, for threads of both kinds: `sigwait` and its like park a user thread, and `pthread_kill` knows it.
 
 Handlers run as ever, between two bytecodes of the main kernel thread, also while its scheduler sleeps.
 
@@ -15,7 +15,7 @@ import signal as _standard
 from typing import TYPE_CHECKING, Any
 
 from scheduler.functions import sleep
-from scheduler.kernel import current_task
+from scheduler.kernel import current_task, kernel_ident
 from scheduler.task import UserTask
 
 if TYPE_CHECKING:
@@ -80,3 +80,14 @@ if hasattr(_standard, "sigtimedwait"):
     def sigwaitinfo(sigset: Any, /) -> Any:
         """As the standard function."""
         return _take(sigset, None) if isinstance(current_task(), UserTask) else _sigwaitinfo(sigset)
+
+
+if hasattr(_standard, "pthread_kill"):
+    _pthread_kill = _standard.pthread_kill
+
+    def pthread_kill(thread_id: int, signalnum: int, /) -> None:
+        """As the standard function: of a user thread, the kernel thread that runs it gets the signal.
+
+        ProcessLookupError if that user thread has ended.
+        """
+        _pthread_kill(kernel_ident(thread_id), signalnum)

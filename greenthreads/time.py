@@ -9,7 +9,7 @@ import time as _standard
 from typing import TYPE_CHECKING, Any
 
 from scheduler import functions as _functions
-from scheduler.kernel import current_task
+from scheduler.kernel import current_task, kernel_ident
 
 __all__ = [name for name in dir(_standard) if not name.startswith("_")]
 
@@ -35,3 +35,14 @@ def monotonic() -> float:
 def monotonic_ns() -> int:
     """`monotonic()` in nanoseconds."""
     return int(current_task().now() * 1e9)
+
+
+if hasattr(_standard, "pthread_getcpuclockid"):
+    _pthread_getcpuclockid = _standard.pthread_getcpuclockid
+
+    def pthread_getcpuclockid(thread_id: int, /) -> int:
+        """As the standard function: of a user thread, the clock of the kernel thread that runs it.
+
+        ProcessLookupError if that user thread has ended.
+        """
+        return _pthread_getcpuclockid(kernel_ident(thread_id))

@@ -9,7 +9,9 @@ meant for an earlier one.
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import threading
 
 # By name: a program may put other functions into the module `time` later.
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
 
     from scheduler.loop import Scheduler
 
-__all__ = ["KernelTask", "current_task", "here", "longest_sleep", "on_main_kernel_thread"]
+__all__ = ["KernelTask", "current_task", "here", "kernel_ident", "longest_sleep", "on_main_kernel_thread"]
 
 # How long the main kernel thread sleeps at a time.
 _SIGNAL_ROUND = 0.5
+# Identifiers of user threads are counted from 1, those of kernel threads are addresses.
+_LEAST_ADDRESS = 1 << (32 if sys.maxsize > 1 << 32 else 24)
 
 
 class _Here(_local):
@@ -65,6 +69,20 @@ def longest_sleep() -> float:
     that gap from here, so it is made short: the flag is looked at after each sleep.
     """
     return _SIGNAL_ROUND if on_main_kernel_thread() else TIMEOUT_MAX
+
+
+def kernel_ident(ident: int) -> int:
+    """The system's identifier of the kernel thread that runs the thread `ident`, of either kind.
+
+    For system calls: to the C library an identifier is an address, and one that it does not know ends the process. So
+    one that was a user thread's, which has ended, is refused with ProcessLookupError.
+    """
+    for host, scheduler in list(fork.running.items()):
+        if any(task.ident == ident for task in list(scheduler.tasks)):
+            return host
+    if 0 <= ident < _LEAST_ADDRESS:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return ident
 
 
 def _in_child() -> None:

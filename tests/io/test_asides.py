@@ -16,6 +16,7 @@ import pytest
 
 import greenthreads
 import greenthreads.socket
+import greenthreads.time
 from greenthreads import Event, Thread, aio, files, run_scheduler, signal, sleep, watchdog, yield_now
 from scheduler import SchedulerError, current_task
 
@@ -55,6 +56,50 @@ def test_a_signal_that_does_not_come() -> None:
     assert run_scheduler(signal.sigtimedwait, [SIGNAL], 0.01) is None
     standard.raise_signal(SIGNAL)
     assert run_scheduler(signal.sigtimedwait, [SIGNAL], 0.01).si_signo == SIGNAL
+
+
+@pytest.fixture
+def handled() -> Iterator[list[int]]:
+    found: list[int] = []
+    before = standard.signal(SIGNAL, lambda number, _frame: found.append(number))
+    yield found
+    standard.signal(SIGNAL, before)
+
+
+@pytest.mark.skipif(not hasattr(standard, "pthread_kill"), reason="the system has no such call")
+def test_a_signal_to_a_thread(in_thread: InThread, handled: list[int], until: Any) -> None:
+    in_thread(lambda: signal.pthread_kill(greenthreads.get_ident(), SIGNAL))
+    until(lambda: handled == [SIGNAL])
+
+
+@pytest.mark.skipif(not hasattr(standard, "pthread_kill"), reason="the system has no such call")
+def test_a_signal_to_a_user_thread_that_has_ended_is_refused(handled: list[int]) -> None:
+    def main() -> int:
+        thread = Thread(target=int)
+        thread.start()
+        thread.join()
+        assert thread.ident is not None
+        return thread.ident
+
+    ident = run_scheduler(main)
+    with pytest.raises(ProcessLookupError, match="No such process"):
+        signal.pthread_kill(ident, SIGNAL)
+    if hasattr(time, "pthread_getcpuclockid"):
+        with pytest.raises(ProcessLookupError, match="No such process"):
+            greenthreads.time.pthread_getcpuclockid(ident)
+    assert handled == []
+
+
+@pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="the system has no such call")
+def test_the_clock_of_a_user_thread_is_that_of_its_kernel_thread() -> None:
+    def main() -> None:
+        thread = Thread(target=lambda: found.append(greenthreads.time.pthread_getcpuclockid(greenthreads.get_ident())))
+        thread.start()
+        thread.join()
+
+    found: list[int] = []
+    run_scheduler(main)
+    assert found == [time.pthread_getcpuclockid(threading.get_ident())]
 
 
 def test_a_handler_runs_while_all_wait_for_descriptors(until: Any) -> None:
