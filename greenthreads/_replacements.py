@@ -158,7 +158,7 @@ def _names_of_signal() -> dict[str, Any]:
     """`signal`."""
     from greenthreads import signal
 
-    names = ["pthread_kill", "sigtimedwait", "sigwait", "sigwaitinfo"]
+    names = ["getsignal", "pthread_kill", "signal", "sigtimedwait", "sigwait", "sigwaitinfo"]
     return {name: getattr(signal, name) for name in names if hasattr(signal, name)}
 
 

@@ -1,6 +1,7 @@
 """`signal`, for threads of both kinds: `sigwait` and its like park a user thread, and `pthread_kill` knows it.
 
-Handlers run as ever, between two bytecodes of the main kernel thread, also while its scheduler sleeps.
+Handlers run as ever, between two bytecodes of the main kernel thread, also while its scheduler sleeps. What one raises
+is raised in the main user thread, whichever is running: see scheduler/signals.py.
 
 A signal that somebody waits for is blocked, and which signals are blocked is the kernel thread's own affair. So the
 scheduler's kernel thread itself must take it: a thread looks whether it is pending, again and again, ever more seldom,
@@ -15,7 +16,8 @@ import signal as _standard
 from typing import TYPE_CHECKING, Any
 
 from scheduler.functions import sleep
-from scheduler.kernel import current_task, kernel_ident
+from scheduler.kernel import current_task, here, kernel_ident
+from scheduler.signals import Handler
 from scheduler.task import UserTask
 
 if TYPE_CHECKING:
@@ -30,6 +32,27 @@ del _name
 if TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any: ...
+
+
+_signal, _getsignal = _standard.signal, _standard.getsignal
+
+
+def signal(signalnum: Any, handler: Any) -> Any:
+    """As the standard function. What `handler` raises is the main thread's, as in `threading`."""
+    if callable(handler) and not isinstance(handler, _standard.Handlers):
+        # The interpreter's own for Ctrl-C needs none to stand for it before a scheduler runs: that sees to it.
+        if handler is not _standard.default_int_handler or here.scheduler is not None:
+            handler = Handler(handler)
+    return _of_program(_signal(signalnum, handler))
+
+
+def getsignal(signalnum: Any) -> Any:
+    """As the standard function."""
+    return _of_program(_getsignal(signalnum))
+
+
+def _of_program(handler: Any) -> Any:
+    return handler.function if isinstance(handler, Handler) else handler
 
 
 _PAUSES = 0.0005, 0.02

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from greenthreads._event import Event
 from greenthreads.carriers import kernel_threads, standard_threads
 from greenthreads.thread import Thread, deprecated, native_id_of
-from scheduler import control, fork, kernel
+from scheduler import control, fork, kernel, signals
 from scheduler.kernel import KernelTask, current_task, here
+from scheduler.root import RootTask
 from scheduler.task import UserTask
 
 if TYPE_CHECKING:
@@ -118,6 +119,9 @@ def current_thread() -> Thread:
     """The calling thread, of either kind."""
     task = current_task()
     thread = task.thread
+    if isinstance(task, RootTask) or task in signals.interrupted:
+        # A signal handler, which is the main thread's business, whomever it has interrupted.
+        return here.scheduler.main.thread  # type: ignore[no-any-return, union-attr]
     if isinstance(thread, _StandardThread):
         return thread  # type: ignore[return-value]
     # A task that was spawned from the engine's own interface, or a worker of `run_in_kernel_thread`.

@@ -219,7 +219,7 @@ class Scheduler:
         unwound. Blocks the calling kernel thread. SchedulerError where a scheduler is running already.
         """
         outer = self._enter()
-        ctrl_c = CtrlC(self)
+        ctrl_c = CtrlC()
         try:
             # The caller's record: the kernel thread's or, in the child of a fork, that of the user thread that forked.
             caller = self.root.thread or self.host

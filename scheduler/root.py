@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scheduler.continuation import Continuation
+    from scheduler.kernel import KernelTask
     from scheduler.loop import Scheduler
     from scheduler.task import Waitable, Waiters
 
@@ -54,6 +55,16 @@ class RootTask(Task):
     def name(self) -> str:
         """For reports."""
         return "the scheduler"
+
+    @property
+    def ident(self) -> int | None:
+        """That of the main user thread, which is also the kernel thread's."""
+        return self.host.ident
+
+    @property
+    def host(self) -> KernelTask:
+        """See `Task.host`."""
+        return self.scheduler.host
 
     def park(
         self,

@@ -70,7 +70,7 @@ def test_the_supported_pythons_agree(installed: importlib.metadata.Distribution)
     prefix = "Programming Language :: Python :: "
     classifiers = installed.metadata.get_all("Classifier") or []
     versions = [each.removeprefix(prefix) for each in classifiers if each.startswith(prefix + "3.")]
-    assert versions == ["3.10", "3.11", "3.12", "3.13", "3.14"]
+    assert versions == ["3.10", "3.11", "3.12", "3.13", "3.14", "3.15"]
 
 
 def test_every_extra_is_installable(installed: importlib.metadata.Distribution) -> None:

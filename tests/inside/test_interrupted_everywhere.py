@@ -174,7 +174,7 @@ class WaitingByAPlainLock(Waiting):
         class Own:
             def __init__(self) -> None:
                 lock = Lock()
-                self.acquire, self.release = lock.acquire, lock.release
+                self.acquire, self.release, self.locked = lock.acquire, lock.release, lock.locked
                 self.__class__.__enter__ = lambda me: me.acquire()  # type: ignore[attr-defined]
                 self.__class__.__exit__ = lambda me, *_: me.release()  # type: ignore[attr-defined]
 
