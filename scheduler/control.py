@@ -17,8 +17,8 @@ finds the lock open, the item there; and *any* thread that could go on may be ne
 That is the point of it: the primitives hand over first come, first served, but `threading` promises no such thing, and
 a program that leans on the order is to be found out.
 
-Shared memory has a seam of its own, `access` and `note`. Only instrumented code calls it, and there is none outside of
-an exploration; see `greenthreads.testing.instrument`.
+Shared memory has a seam of its own, `access`, `rounds` and `note`. Only instrumented code calls it, and there is none
+outside of an exploration; see `greenthreads.testing.instrument`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ __all__ = [
     "active",
     "announcing",
     "note",
+    "rounds",
 ]
 
 
@@ -117,6 +118,10 @@ accesses: Callable[[tuple[tuple[object, Footprint], ...]], None] | None = None
 # Called with a function that somebody else than code under test is about to call (`Thread(target=items.append)`);
 # returns what to call in its place: something that announces what the function touches, if that is of C.
 announcing: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+
+# Called where a `while` loop begins (with True), and before each of its rounds, with a name that tells it from the
+# others of its code. Called by the function that it is in, maybe through functions of the harness.
+rounds: Callable[[str, bool], None] | None = None
 
 # Called with the value that the access announced last has read, or is about to write. For explanations.
 note: Callable[[object], None] | None = None

@@ -30,6 +30,7 @@ from scheduler.clock import VirtualClock
 from scheduler.continuation import Continuation, current
 from scheduler.control import AT_ONCE
 from scheduler.controlled_task import ControlledTask, EndOfWait, Failure
+from scheduler.deadlock import is_ours
 from scheduler.errors import ReplayDivergence, SchedulerError, TaskExit
 from scheduler.loop import Scheduler
 from scheduler.outside import DESCRIPTORS, OPERATIONS, Outside, Unready
@@ -58,8 +59,8 @@ class ControlledScheduler(Scheduler):
 
     __slots__ = (
         "_choose", "_cycle", "_every_step", "_ids", "_learns", "_of_execution", "_outer", "_parents", "_skips",
-        "abandoned", "alive", "awaited_count", "careful", "changes", "early", "failure", "max_steps", "observer",
-        "on_failure", "outside", "patience", "preemptions", "sharing", "stopping", "strategy", "trace",
+        "abandoned", "alive", "awaited_count", "careful", "changes", "deeds", "early", "failure", "max_steps",
+        "observer", "on_failure", "outside", "patience", "preemptions", "sharing", "stopping", "strategy", "trace",
     )  # fmt: skip
 
     task_type = ControlledTask
@@ -97,8 +98,9 @@ class ControlledScheduler(Scheduler):
         self.preemptions: list[int] = []
         self.failure: Failure | None = None
         self.stopping = False
-        # How often anybody has done anything but look.
+        # How often anybody has done anything but ask the same again; and how often anything but look.
         self.changes = 0
+        self.deeds = 0
         self._cycle: tuple[ControlledTask, ...] = ()
         # How many of the threads alive are no daemons. (The main one comes first.)
         self.awaited_count = 1
@@ -123,8 +125,13 @@ class ControlledScheduler(Scheduler):
 
     @property
     def fairness_used(self) -> bool:
-        """Whether anybody was left out because it polled in vain: an assumption, see patience.py."""
+        """Whether anybody was left out because it polled in vain: see patience.py."""
         return self.patience.was_used
+
+    @property
+    def has_assumed(self) -> bool:
+        """Whether some of them were only taken to poll in vain: then not every schedule may have been seen."""
+        return self.patience.has_assumed
 
     def wait_outside(self) -> bool:
         """Wait for what other processes may have to say to our threads; False if it is nothing."""
@@ -281,6 +288,8 @@ class ControlledScheduler(Scheduler):
         me.blocked = None
         if question is None:
             self.changes += 1
+            if not me.looks:
+                self.deeds += 1
         else:
             self.patience.answered(me, question)
         if me.pending is not None and op == "yield":
@@ -295,6 +304,7 @@ class ControlledScheduler(Scheduler):
         if blocked is not None and deadline <= self.clock.now() and blocked():
             # It won't wait, and so it is not blocked.
             question = self.patience.question(me, op, obj, None)
+        me.looks = question is not None
         me.op = op
         me.obj = obj
         me.footprint = None
@@ -321,6 +331,7 @@ class ControlledScheduler(Scheduler):
         me.looks = not in_time and question is not None
         if question is None or in_time:
             self.changes += 1
+            self.deeds += 1
         else:
             self.patience.answered(me, question)
         return in_time
@@ -373,8 +384,25 @@ class ControlledScheduler(Scheduler):
                 me.raise_if_interrupted()
         if question is None:
             self.changes += 1
+            if not me.looks:
+                self.deeds += 1
         else:
             self.patience.answered(me, question)
+
+    def rounds(self, loop: str, begins: bool) -> None:
+        """See `control.rounds`."""
+        me: Any = getattr(current(), "task", None)
+        if type(me) is not ControlledTask or self.stopping or len(self.alive) == 1:
+            return
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and is_ours(frame.f_code):
+            frame = frame.f_back
+        if frame is None:
+            return
+        if begins:
+            me.rounds.pop((id(frame.f_code), loop), None)
+        else:
+            self.patience.next_round(me, loop, frame)
 
     def accesses(self, pairs: tuple[tuple[object, Footprint], ...]) -> None:
         """See `control.accesses`. One step; it goes by what it writes, if it writes anything."""
@@ -404,7 +432,7 @@ class ControlledScheduler(Scheduler):
         assert me.footprint is not None
         is_private = self.sharing.note(me.id, ((me.obj, me.footprint), *me.beside), sys._getframe(2))
         trace = self.trace
-        if not (is_private and self._skips) or me.spun == self.changes or len(trace) >= self.max_steps:
+        if not (is_private and self._skips) or me.spins or len(trace) >= self.max_steps:
             return False
         trace.append((me.id, me.op))
         if self.careful:
@@ -535,6 +563,7 @@ class ControlledScheduler(Scheduler):
         """A thread is done."""
         self.alive.remove(task)
         self.changes += 1
+        self.deeds += 1
         if not task.daemon:
             self.awaited_count -= 1
             if not self.awaited_count:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scheduler.control import Footprint
     from scheduler.controlled import ControlledScheduler
-    from scheduler.polling import Question
+    from scheduler.polling import Question, Round
 
 __all__ = ["ControlledTask", "EndOfWait", "Failure", "always"]
 
@@ -42,8 +42,8 @@ class ControlledTask(UserTask):
     """A thread under control."""
 
     __slots__ = (
-        "asked", "beside", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "looks", "obj",
-        "op", "patience", "refusals", "spun", "waits",
+        "asked", "assumed", "beside", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "looks",
+        "obj", "op", "patience", "refusals", "rounds", "spun", "waits",
     )  # fmt: skip
 
     scheduler: ControlledScheduler
@@ -67,9 +67,12 @@ class ControlledTask(UserTask):
         self.children = 0
         # Whether its last step was only to look at something.
         self.looks = False
-        # Its last question at each place, see polling.py; and the moment at which it asked again, in vain.
+        # Its last question at each place, and the last round of each loop, see polling.py. Whether it is only taken to
+        # poll in vain, and the moment at which it was seen to: of `changes` then, else of `deeds`.
         self.asked: dict[Any, Question] = {}
+        self.rounds: dict[tuple[int, str], Round] = {}
         self.spun = -1
+        self.assumed = False
         # Of a timed wait: until when.
         self.deadline = 0.0
         # Where waits may end early: the question whether this one has already, and when it took its last step.
@@ -105,6 +108,11 @@ class ControlledTask(UserTask):
     def guarded(self) -> bool:
         """See `strategy.Choice`."""
         return self.waits and not (self.scheduler.early and self.timer is not None)
+
+    @property
+    def spins(self) -> bool:
+        """Whether it would go round in vain, for nobody has done anything since it did."""
+        return self.looks and self.spun == (self.scheduler.changes if self.assumed else self.scheduler.deeds)
 
     @property
     def is_held_up(self) -> bool:
@@ -169,6 +177,7 @@ class ControlledTask(UserTask):
                 scheduler.patience.waits(self, reason)
         self.looks = False
         scheduler.changes += 1
+        scheduler.deeds += 1
         scheduler.check_for_cycle(self)
         scheduler.give_way(self)
         self.wait = None
@@ -189,6 +198,8 @@ class ControlledTask(UserTask):
         if self.done or (self.pending is not None and not replace):
             return
         self.pending = exc
+        self.scheduler.changes += 1
+        self.scheduler.deeds += 1
         if self.continuation is None:
             return  # NEW: raised by `run` in place of the first line
         if self.wait is not None:

@@ -9,10 +9,11 @@ interrupts whatever its thread waits for: it may do so from then on, until the t
 
 **Fairness.** A thread that asks the same question again while nothing has been done would get the same answer: it polls
 in vain, see polling.py. It is left out until another thread has done something; where all do that, time passes, and
-they take turns. That keeps a loop that polls from hanging a depth-first search. `was_used` says that it happened, for
-it is an assumption: real threads may poll a hundred times in a row, and give up.
+they take turns. That keeps a loop that polls from hanging a depth-first search. `was_used` says that it happened, and
+`has_assumed` that somebody was left out who may not have polled at all: who asks for the tenth time may give up then.
 
-In a loop of timed waits that end early, too, all others must have had a turn before the next one may.
+In a loop of timed waits that end early, too, all others must have had a turn before the next one may. (That is such
+an assumption.)
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler.controlled_task import ControlledTask, EndOfWait, always
 from scheduler.errors import SchedulerBug
-from scheduler.polling import ask
+from scheduler.polling import Round, ask, state_of_round
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from scheduler.control import Footprint
     from scheduler.controlled import ControlledScheduler
     from scheduler.polling import Question
@@ -39,13 +42,16 @@ _LONGEST_SPIN = 3600.0
 class Patience:
     """Time, and fairness, of one scheduler; `begin` before each execution."""
 
-    __slots__ = ("_overdue", "_scheduler", "_spinning", "_spun_seconds", "early", "jumps", "was_used")
+    __slots__ = (
+        "_overdue", "_scheduler", "_spinning", "_spun_seconds", "early", "has_assumed", "jumps", "was_used",
+    )  # fmt: skip
 
     def __init__(self, scheduler: ControlledScheduler, early: bool) -> None:
         self._scheduler = scheduler
         # Whether timed waits may end before their time.
         self.early = early
         self.was_used = False
+        self.has_assumed = False
         self.begin()
 
     def begin(self) -> None:
@@ -79,12 +85,12 @@ class Patience:
 
     def _fair(self, choices: list[Any]) -> list[Any]:
         scheduler = self._scheduler
-        others = [t for t in choices if t.spun != scheduler.changes]
+        others = [t for t in choices if not t.spins]
         if len(others) == len(choices):
             self._spinning = False
             scheduler.look_for_care()
             return choices
-        self._leave_out()
+        self._leave_out(any(t.assumed for t in choices if t.spins))
         if others or self._waits_that_may_end(choices):
             return others
         # All of them spin: time passes (the caller sees to that, and looks who could go on then), and they take turns.
@@ -92,12 +98,13 @@ class Patience:
             return []
         if any(t.op == "clock" for t in choices):
             scheduler.clock.advance(self._spun_seconds)
+            scheduler.deeds += 1
             self._spun_seconds = min(2 * self._spun_seconds, _LONGEST_SPIN)
-        last = {number: at for at, (number, _op) in enumerate(scheduler.trace)}
-        return [min(choices, key=lambda t: last.get(t.id, -1))]
+        return [min(choices, key=_last)]
 
-    def _leave_out(self) -> None:
+    def _leave_out(self, assumed: bool) -> None:
         self.was_used = True
+        self.has_assumed = self.has_assumed or assumed
         self._scheduler.strategy.leaves_out()
 
     # ---- Who polls ---------------------------------------------------------------------------------------------------
@@ -110,10 +117,34 @@ class Patience:
         may_poll = me.obj is obj and me.footprint is footprint and me.op == op
         question = ask(me.asked, op, obj, None, sys._getframe(2), may_poll)
         scheduler = self._scheduler
-        if question.is_again and question.when == scheduler.changes:
-            me.spun = scheduler.changes
-            self._spinning = scheduler.careful = True
+        if not question.is_again:
+            if me.assumed:
+                me.spun = -1  # It asks something else.
+        elif question.when == scheduler.changes and not me.spins:
+            # The next round of a loop may show it, and then it is no assumption.
+            if not any(last.deeds == scheduler.deeds and last.may_show() for last in me.rounds.values()):
+                self._spins(me, assumed=True)
         return question
+
+    def _spins(self, me: ControlledTask, assumed: bool) -> None:
+        me.spun = self._scheduler.changes if assumed else self._scheduler.deeds
+        me.assumed = assumed
+        self._spinning = self._scheduler.careful = True
+
+    def next_round(self, me: ControlledTask, loop: str, frame: FrameType) -> None:
+        """A round of a loop begins. If it will be as the last one was, `me` will have to wait for others."""
+        scheduler = self._scheduler
+        key = (id(frame.f_code), loop)
+        last = me.rounds.get(key)
+        steps = len(scheduler.trace)
+        if last is None or last.frame != id(frame) or last.deeds != scheduler.deeds:
+            # It may poll as before.
+            again = last is not None and last.frame == id(frame) and last.variables is not None
+            me.rounds[key] = Round(id(frame), scheduler.deeds, steps, state_of_round(frame) if again else None)
+        elif last.steps != steps:
+            before, last.variables, last.steps = last.variables, state_of_round(frame), steps
+            if before == last.variables:
+                self._spins(me, assumed=False)
 
     def answered(self, me: ControlledTask, question: Question) -> None:
         """It has asked."""
@@ -154,6 +185,7 @@ class Patience:
                 self._overdue.append((task, who, task.timer if who is task else None))
                 scheduler.careful = True
         scheduler.changes += 1
+        scheduler.deeds += 1
         self.jumps += 1
         scheduler.strategy.time_passes()
         return True
@@ -183,12 +215,13 @@ class Patience:
             if patience is None or not patience.is_again or patience.when <= longest:
                 found.append(EndOfWait("timeout", task))
             else:
-                self._leave_out()
+                self._leave_out(assumed=True)
         return found
 
     def end_wait(self, end: EndOfWait) -> ControlledTask:
         """A wait ends now. If that is early, time jumps; waits of others that would be due by then go on."""
         scheduler = self._scheduler
+        scheduler.deeds += 1
         task = end.task
         if end.who is not task:
             self._overdue = [each for each in self._overdue if each[1] is not end.who]
@@ -215,3 +248,7 @@ def _waits(task: ControlledTask) -> bool:
 
 def _by_id(choice: Choice) -> int:
     return choice.id
+
+
+def _last(task: ControlledTask) -> int:
+    return task.last

@@ -10,6 +10,7 @@ stack while code of the program runs, or when an exception leaves the access: tr
     f(a, b)         called(f)(a, b), or call(f, a, b)()
     obj.add(k)      method("add", obj.add, k)(k), if `k` may be evaluated twice
     for x in obj    for x in steps(iter(obj))
+    while a:        loop_begins(NAME); while next_round(NAME) and a:
 
 The one exception is a built-in that comes under a name which tells nothing, and raises: see `_Announcing`.
 """
@@ -390,6 +391,22 @@ def write_variables(value: Any, *variables: Any) -> Any:
     return value
 
 
+# Loops
+
+
+def loop_begins(loop: str) -> None:
+    """Before a `while` loop."""
+    if control.rounds is not None:
+        control.rounds(loop, True)
+
+
+def next_round(loop: str) -> bool:
+    """Before a round of it. True, so that it can stand in a condition."""
+    if control.rounds is not None:
+        control.rounds(loop, False)
+    return True
+
+
 # Iteration
 
 
@@ -560,9 +577,10 @@ ACCESSES: Final[dict[str, Any]] = {
     **{
         function.__name__: function
         for function in (
-            before_iter, container, contains_item, delete_item, in_place, in_place_two, matched, noted, read_attribute,
-            read_cell, read_global, read_item, read_key, right, set_attribute, set_item, shown, sized, steps, stores,
-            truth, two, unpacked, whole, write_attribute, write_item, write_key, write_variables,
+            before_iter, container, contains_item, delete_item, in_place, in_place_two, loop_begins, matched,
+            next_round, noted, read_attribute, read_cell, read_global, read_item, read_key, right, set_attribute,
+            set_item, shown, sized, steps, stores, truth, two,
+            unpacked, whole, write_attribute, write_item, write_key, write_variables,
         )
     },
 }  # fmt: skip

@@ -44,6 +44,7 @@ class Memory:
         if self._announces:
             control.access = scheduler.access
             control.accesses = scheduler.accesses
+            control.rounds = scheduler.rounds
             control.announcing = called
 
     def hear(self, note: Callable[[object], None] | None) -> None:
@@ -52,7 +53,7 @@ class Memory:
 
     def end(self) -> None:
         """Have them announced no more."""
-        control.access = control.accesses = control.announcing = control.note = None
+        control.access = control.accesses = control.announcing = control.note = control.rounds = None
         if self._instrumentation is not None:
             self.coverage = self._instrumentation.coverage
             self._instrumentation.__exit__()

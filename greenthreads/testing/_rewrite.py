@@ -61,7 +61,16 @@ class _Rewriter(Places, Operations):
         node.orelse = self.block(node.orelse)
         return node
 
-    visit_While = visit_If
+    def visit_While(self, node: ast.While) -> ast.stmt | list[ast.stmt]:
+        says = self.scope.kind == "function" and not _yields(node)
+        statement = self.visit_If(node)
+        if not says:
+            return statement
+        name = self.at(node, ast.Constant(f"{node.lineno}:{node.col_offset}"))
+        begins = self.at(node, ast.Expr(self.helper("loop_begins", name, at=node.test)))
+        again = self.helper("next_round", name, at=node.test)
+        node.test = self.at(node.test, ast.BoolOp(ast.And(), [again, node.test]))
+        return [begins, node]
 
     # Iteration
 
@@ -203,6 +212,11 @@ class _Rewriter(Places, Operations):
         return node
 
     visit_TypeAlias = visit_Global = visit_Nonlocal = visit_Import = visit_ImportFrom = left_alone
+
+
+def _yields(node: ast.AST) -> bool:
+    """Whether others may go on in the middle of it, who iterate: its beginning tells nothing of what they are at."""
+    return any(isinstance(each, (ast.Yield, ast.YieldFrom, ast.Await)) for each in ast.walk(node))
 
 
 def _explains_a_failure(node: ast.If | ast.While) -> bool:

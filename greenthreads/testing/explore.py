@@ -201,8 +201,9 @@ def explore(
             raise divergence(session, error) from None
         finally:
             found.seconds = _now() - began
-    # What other processes say, and when, nobody has explored.
-    found.exhausted = plan.exhausted and found.failure is None and not session.scheduler.outside.took_part
+    # What other processes say, and when, nobody has explored; nor what a thread does next that may not have polled.
+    unsure = session.scheduler.outside.took_part or session.scheduler.has_assumed
+    found.exhausted = plan.exhausted and found.failure is None and not unsure
     found.coverage = _coverage(session, plan, found, timeouts)
     if store is not None:
         _remember(store, name, kept, found)
@@ -410,7 +411,9 @@ def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: st
         sentence += " of the threads' operations on primitives"
         if session.memory is not None:
             sentence += f", {session.memory.coverage.sentence(getattr(session.fn, '__module__', ''))}"
-        if session.scheduler.fairness_used:
+        if session.scheduler.has_assumed:
+            sentence += ", but that a thread that was taken to poll in vain was not let on"
+        elif session.scheduler.fairness_used:
             sentence += ", where a thread that polls in vain lets others run"
         if timeouts == "due":
             sentence += "; time passed only when nothing else could run"

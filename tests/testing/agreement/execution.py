@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import greenthreads
@@ -50,6 +51,14 @@ class Variable:
         self._value = value
 
 
+def poll(is_over: Callable[[], object], pause: Callable[[], object] = int) -> None:
+    """Ask until it is so, and say where rounds begin, as instrumented code does."""
+    if control.rounds is not None:
+        control.rounds("", True)
+    while (control.rounds is None or control.rounds("", False) is None) and not is_over():
+        pause()
+
+
 def body_of(program: Program, report: Callable[[tuple[Any, ...]], object]) -> Callable[[], None]:
     """A function that does what the program says; `report` gets the outcome, if there is one."""
 
@@ -67,6 +76,11 @@ def body_of(program: Program, report: Callable[[tuple[Any, ...]], object]) -> Ca
                     log.append(register)
                 elif name == "store":
                     variables[target].value = register + 1
+                elif name == "until":
+                    poll(partial(getattr, variables[target], "value"), greenthreads.yield_now)
+                elif name in ("until set", "until got"):
+                    obj = objects[target]
+                    poll(obj.is_set if name == "until set" else partial(obj.acquire, False))
                 elif name == "yield":
                     greenthreads.yield_now()
                 elif name == "sleep":
@@ -129,10 +143,16 @@ class Seen:
         self.exhausted = False
         self.complete = False
         self.fairness_used = False
+        self.has_assumed = False
 
 
 def run_all(
-    program: Program, strategy: Strategy, early: bool = False, most: int = 20_000, memory: bool = False
+    program: Program,
+    strategy: Strategy,
+    early: bool = False,
+    most: int = 20_000,
+    memory: bool = False,
+    max_steps: int = 2000,
 ) -> Seen:
     """Run every execution that `strategy` has, also after one has failed; at most `most`.
 
@@ -140,9 +160,10 @@ def run_all(
     """
     seen = Seen()
     reported: list[tuple[Any, ...]] = []
-    with Session(body_of(program, reported.append), early=early, max_steps=2000) as session:
+    with Session(body_of(program, reported.append), early=early, max_steps=max_steps) as session:
         if memory:
             control.access = session.scheduler.access  # type: ignore[attr-defined,unused-ignore]
+            control.rounds = session.scheduler.rounds
         try:
             while len(seen.schedules) < most and strategy.begin():
                 reported.clear()
@@ -157,7 +178,9 @@ def run_all(
                 scheduler = session.scheduler
                 seen.schedules.append((tuple(scheduler.trace), len(scheduler.preemptions)))
         finally:
-            control.access = None
+            control.access = control.rounds = None
         seen.fairness_used = session.scheduler.fairness_used
-    seen.exhausted, seen.complete = strategy.exhausted, strategy.complete
+        seen.has_assumed = session.scheduler.has_assumed
+    # As an exploration says it.
+    seen.exhausted, seen.complete = strategy.exhausted and not seen.has_assumed, strategy.complete
     return seen

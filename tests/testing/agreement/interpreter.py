@@ -147,7 +147,10 @@ class State:
                     found.append((n, False))
                 elif thread.deadline is not None and (early or thread.deadline <= self.now):
                     found.append((n, True))
-            if found:
+            # While all others poll in vain, time passes, if it can.
+            if any(ends_wait or not self.polls_in_vain(n) for n, ends_wait in found):
+                return found
+            if not any(thread.deadline is not None for thread in self.threads):
                 return found
             waiting = [(t.deadline, n) for n, t in enumerate(self.threads) if t.deadline is not None]
             if not waiting:
@@ -158,6 +161,35 @@ class State:
                 # Nothing but time could help a sleeper, and nobody else one who is alone.
                 if len(due) == 1 or (self.threads[n].phase == "op" and self.op(n).name == "sleep"):
                     self.expire(n)
+
+    def polls_in_vain(self, n: int) -> bool:
+        """Whether thread `n` is in a loop that will go on."""
+        if self.threads[n].phase != "op" or self.op(n).name not in _LOOPS:
+            return False
+        return not self.is_over(self.op(n))
+
+    def is_over(self, op: Op) -> bool:
+        """Whether a loop has what it asks for."""
+        if op.name == "until":
+            return self.variables[op.target] != 0
+        obj = self.objects[op.target]
+        if op.name == "until set":
+            return bool(obj[1])
+        return bool(obj != 0 if self.kinds[op.target] == "semaphore" else obj[0] is None)
+
+    def poll(self, n: int, op: Op) -> None:
+        """Ask once; or the yield after that."""
+        thread = self.threads[n]
+        if thread.saved == "yield":
+            thread.saved = None
+        elif not self.is_over(op):
+            thread.saved = "yield" if op.name == "until" else None
+        elif op.name == "until got":
+            kind = self.kinds[op.target]
+            self.objects[op.target] = self.objects[op.target] - 1 if kind == "semaphore" else (n, 1)
+            self.go_on(n)
+        else:
+            self.go_on(n)
 
     def is_deadlocked(self) -> bool:
         """Do threads wait in a ring for one another's end, or for what only its holder can release?"""
@@ -216,6 +248,8 @@ class State:
             elif op.name in ("load", "store"):
                 self.access(n, op)
                 self.go_on(n)
+            elif op.name in _LOOPS:
+                self.poll(n, op)
             else:
                 kind = self.kinds[op.target]
                 _OPERATIONS[kind](self, n, op, too_late or (op.argument == 0 and op.name in _CAN_WAIT
@@ -275,6 +309,7 @@ class State:
         thread.deadline = self.now + op.argument if timed else None
 
 
+_LOOPS = ("until", "until set", "until got")
 _CAN_WAIT = ("acquire", "put", "get")
 
 
@@ -469,6 +504,9 @@ def outcomes(
             last = None  # It could not go on, or time would not have passed.
         if not choices:
             found.add(_ending(state))
+        elif all(not ends_wait and state.polls_in_vain(n) for n, ends_wait in choices):
+            found.add(("livelock", "Livelock"))
+            continue
         could_go_on = bound is not None and (last, False) in choices and state.label(last or 0) != "yield"
         for n, ends_wait in choices:
             cost = preemptions + (could_go_on and (n, ends_wait) != (last, False))

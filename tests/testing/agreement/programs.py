@@ -72,6 +72,15 @@ def _operations_on(kind: str, n: int, draw: Any) -> list[Op]:
     return [Op(name, n, draw(_timeouts) if name in ("put", "get") else None)]
 
 
+def _polling(kind: str, n: int, draw: Any) -> Op:
+    """A loop that asks again and again: of object `n`, or of a variable, where it yields."""
+    if kind == "event" and draw(st.booleans()):
+        return Op("until set", n)
+    if kind in ("lock", "semaphore") and draw(st.booleans()):
+        return Op("until got", n)
+    return Op("until", draw(st.integers(0, 1)))
+
+
 _KINDS = (
     "lock", "rlock", "semaphore", "bounded", "condition", "condition of a lock", "event", "queue", "barrier",
 )  # fmt: skip
@@ -79,8 +88,8 @@ _ARGUMENTS = {"semaphore": (0, 2), "bounded": (1, 2), "queue": (0, 2), "barrier"
 
 
 @st.composite
-def programs(draw: Any, most_threads: int = 3, most_operations: int = 5) -> Program:
-    """Programs of 2 or 3 threads with a few operations each."""
+def programs(draw: Any, most_threads: int = 3, most_operations: int = 5, polling: bool = False) -> Program:
+    """Programs of 2 or 3 threads with a few operations each; with `polling` some are loops until something is so."""
     objects = []
     for _ in range(draw(st.integers(1, 2))):
         kind = draw(st.sampled_from(_KINDS))
@@ -93,7 +102,10 @@ def programs(draw: Any, most_threads: int = 3, most_operations: int = 5) -> Prog
         ops: list[Op] = []
         while len(ops) < most and draw(st.integers(0, 4)):
             what = draw(st.integers(0, 9))
-            if what < 6:
+            if polling and what in (0, 1, 8):
+                n = draw(st.integers(0, len(objects) - 1))
+                ops.append(_polling(objects[n][0], n, draw))
+            elif what < 6:
                 n = draw(st.integers(0, len(objects) - 1))
                 ops += _operations_on(objects[n][0], n, draw)
             elif what == 6:
