@@ -133,7 +133,7 @@ def lazy_initialisation(repaired: bool) -> None:
     assert seen == [42, 42]
 
 
-@pair("livelock", small=True, max_steps=200)
+@pair("livelock", max_steps=200)
 def stop_before_start(repaired: bool) -> None:
     """A stop that comes before the worker has begun is overwritten."""
     running = repaired
