@@ -426,8 +426,8 @@ def native_id_of(task: Task) -> int | None:
 def _report_failure(task: UserTask, exc: BaseException) -> None:
     """For an exception that leaves a target which is called as it is, or that comes before a thread's first line."""
     thread = task.thread
-    if isinstance(thread, Thread):
-        thread._failed(exc)
+    if isinstance(thread, _StandardThread):  # One of ours, or a standard one that has our methods.
+        thread._failed(exc)  # type: ignore[attr-defined]
     else:
         sys.excepthook(type(exc), exc, exc.__traceback__)
 

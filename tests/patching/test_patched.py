@@ -125,6 +125,30 @@ def test_an_unmodified_program_runs_on_user_threads() -> None:
     assert record == [[True, True, True], 3, expected, {"user"}]
 
 
+@pytest.mark.parametrize("kind", ["user", "kernel"])
+def test_what_leaves_a_standard_thread_goes_to_excepthook(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise failure
+
+    def main() -> threading.Thread:
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+        return thread
+
+    failure = ValueError("why")
+    record: list[object] = []
+    with patched():
+        monkeypatch.setattr(threading, "excepthook", lambda args: record.append((args.exc_value, args.thread)))
+        greenthreads.set_default_kind(kind)
+        try:
+            thread = run_scheduler(main)
+        finally:
+            greenthreads.set_default_kind("user")
+            monkeypatch.undo()
+    assert record == [(failure, thread)]
+
+
 def test_a_subclass_that_was_made_before_is_a_user_thread_too() -> None:
     def main() -> MadeBefore:
         thread = MadeBefore()
