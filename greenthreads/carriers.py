@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import _thread
 import threading as _standard
+
+# By name: a program may put ours into the module later.
+from _thread import allocate_lock
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -96,7 +99,7 @@ def start_kernel(thread: Thread) -> None:
     task.refuse_interrupts()
     thread._task = task
     kernel_threads[thread] = None
-    running = _thread.allocate_lock()
+    running = allocate_lock()
     running.acquire()
     try:
         _start(partial(_be, thread, task, running), task)

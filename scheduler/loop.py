@@ -55,6 +55,8 @@ _MOST_PASSES = 32
 _TURN_SECONDS = 0.005
 # Idle continuations kept for the threads to come (6 kB each). One that would be more than this ends.
 _MOST_IDLE = 10_000
+# How long to sleep before we believe that nobody is outside.
+_LOOK_AGAIN = 0.005
 # How long to sleep at a time when only somebody outside can wake a thread: that somebody may end without a word.
 _LOOK_ROUND = (0.01, 0.5)
 
@@ -478,6 +480,7 @@ class Scheduler:
         deadline = self.timers.next_deadline()
         timeout = None if deadline is None else max(0.0, deadline - self.clock.now())
         pause = _LOOK_ROUND[0]
+        looks_alone = False
         slices = self._slices
         if slices is not None:
             slices.pause()
@@ -491,13 +494,19 @@ class Scheduler:
                     # The world is outside.
                     self._sleep(None)
                     return
-                if not deadlock.anybody_outside():
+                if deadlock.anybody_outside():
+                    looks_alone = False
+                    self._sleep(pause)
+                    pause = min(2 * pause, _LOOK_ROUND[1])
+                elif not looks_alone:
+                    # A kernel thread that has just been started can't be seen before it runs.
+                    looks_alone = True
+                    self._sleep(_LOOK_AGAIN)
+                else:
                     # Whoever was outside may have woken a thread and ended since we looked.
                     if not (self.ready or self._calls):
                         self._deadlocked()
                     return
-                self._sleep(pause)
-                pause = min(2 * pause, _LOOK_ROUND[1])
         except (Deadlock, SchedulerBug):
             raise
         except BaseException as exc:

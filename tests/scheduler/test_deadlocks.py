@@ -289,6 +289,36 @@ def test_idle_pooled_kernel_threads_wake_nobody() -> None:
         run_scheduler(main)
 
 
+def test_a_kernel_thread_that_was_started_and_has_not_run_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    def frames() -> dict[int, Any]:
+        found = real_frames()
+        if not looks:
+            found.pop(kernel.ident)  # type: ignore[arg-type]
+        looks.append(1)
+        return found
+
+    def main() -> bool:
+        kernel.start()
+        return event.wait()
+
+    event = Event()
+    kernel = threading.Thread(target=lambda: (seen.wait(), event.set()))
+    seen = threading.Event()
+    real_frames = sys._current_frames
+    looks: list[int] = []
+    monkeypatch.setattr(sys, "_current_frames", frames)
+    real_look = Scheduler._sleep
+
+    def sleep_and_go(self: Scheduler, timeout: float | None) -> bool:
+        if len(looks) > 1:
+            seen.set()
+        return real_look(self, timeout)
+
+    monkeypatch.setattr(Scheduler, "_sleep", sleep_and_go)
+    assert run_scheduler(main) is True
+    kernel.join()
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there are no such signals on Windows")
 def test_a_signal_handler_may_still_wake_somebody(until: Any) -> None:
     event = Event()
