@@ -56,42 +56,48 @@ PLAIN: Final = frozenset((str, int, bytes, float, bool, type(None), Part))
 
 def touches(choice: Choice) -> list[Touch]:
     """What the pending operation of a thread touches."""
-    found = _touches(choice)
+    op, obj, footprint = choice.op, choice.obj, choice.footprint
+    if footprint is None:
+        found = _touches(op, obj)
+    else:
+        found = [
+            (each, comparable(part), CHANGE if writes else LOOK)
+            for each, parts in ((obj, footprint), *choice.beside)
+            for part, writes in parts
+        ]
     if choice.daemon:
         found.append((EXECUTION, None, LOOK))
-    elif choice.op == "end" and choice.is_last:
+    elif op == "end" and choice.is_last:
         found.append((EXECUTION, None, CHANGE))
     return found
 
 
-def _touches(choice: Choice) -> list[Touch]:
-    op, obj, footprint = choice.op, choice.obj, choice.footprint
-    if footprint is not None:
-        if choice.beside:
-            return [
-                (each, comparable(part), CHANGE if writes else LOOK)
-                for each, parts in ((obj, footprint), *choice.beside)
-                for part, writes in parts
-            ]
-        return [(obj, comparable(part), CHANGE if writes else LOOK) for part, writes in footprint]
-    if op == "enumerate":
-        return [(THREADS, None, LOOK)]
-    if op == "clock":
-        return [(CLOCK, None, LOOK)]
-    if op == "timeout":
-        return [(CLOCK, None, CHANGE)] if obj is None else [(CLOCK, None, CHANGE), *_with_its_lock(obj, op)]
-    if obj is None or op in _PRIVATE:
+def _touches(op: str, obj: Any) -> list[Touch]:
+    if op in _PRIVATE:
         return []
+    if obj is None:
+        way = _WITHOUT_OBJECT.get(op)
+        return [] if way is None else [way]
     if op in _LOOKS or (op == "wait" and hasattr(obj, "is_set")):
         return [(obj, None, LOOK)]
-    if op in ("start", "end"):
+    if op == "start" or op == "end":
         return [(obj, None, CHANGE), (THREADS, None, JOIN_IN)]
+    if op == "timeout":
+        return [(CLOCK, None, CHANGE), *_with_its_lock(obj, op)]
     if op == "notify":
         lock = getattr(obj, "opened_by_waiting", None)
         if not getattr(lock, "only_the_owner_releases", False):
             # Whether it is held is asked of a plain lock, which can't say by whom.
             return [(obj, None, CHANGE), (lock, None, LOOK)]
     return _with_its_lock(obj, op)
+
+
+# What operations touch that are on no object.
+_WITHOUT_OBJECT: Final[dict[str, Touch]] = {
+    "clock": (CLOCK, None, LOOK),
+    "enumerate": (THREADS, None, LOOK),
+    "timeout": (CLOCK, None, CHANGE),
+}
 
 
 def _with_its_lock(obj: Any, op: str) -> list[Touch]:

@@ -41,7 +41,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler.dependence import CHANGE, EXECUTION
-from scheduler.strategies.happened import Footprint, Order, Recording, Step, Steps, places
+from scheduler.strategies.happened import Footprint, Recording, Step, Steps, places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,10 @@ class BoundedDPOR(Recording[_Node]):
         """See `Strategy`."""
         nodes = self.nodes
         if self._has_begun:
-            while nodes and not nodes[-1].to_try:
+            while nodes:
+                self.take_back(nodes[-1], len(nodes) - 1)
+                if nodes[-1].to_try:
+                    break
                 nodes.pop()
             if not nodes:
                 self.complete = not self._has_left_out
@@ -123,7 +126,7 @@ class BoundedDPOR(Recording[_Node]):
         """
         found = super().footprint(choice)
         if self._has_daemons and choice.op == "end" and not choice.daemon and not choice.is_last:
-            return (*found, (self.number(EXECUTION), None, CHANGE))
+            return (*found, (self.part(EXECUTION, None), CHANGE))
         return found
 
     def choose(self, choices: Sequence[Choice], running: Choice | None) -> Choice:
@@ -148,9 +151,11 @@ class BoundedDPOR(Recording[_Node]):
             # All is to be seen with other eyes: begin anew.
             self._has_daemons = True
             self.nodes.clear()
+            self._things.clear()
             self._has_begun = False
         else:
             _Dependences(self).find(self.unfinished(waiting))
+        self.late.clear()
         super().end(trace, waiting)
 
     def leaves_out(self) -> None:
@@ -181,23 +186,24 @@ class BoundedDPOR(Recording[_Node]):
         return f"schedules {within}, reduced by the order of independent steps"
 
 
-class _Dependences(Order[_Node]):
+class _Dependences:
     """Finds the steps of an execution that depend on another thread's, and notes where to turn back for them."""
 
     def __init__(self, dpor: BoundedDPOR) -> None:
-        super().__init__(dpor)
         self._dpor = dpor
+        self.steps = dpor.nodes
+        self.of = dpor.of
 
     def find(self, ends: list[Step]) -> None:
         """Look at each step, in their order; then at those that threads still waited to take at the end."""
-        for _place, step, depends, _released in self.walk():
-            self._look_at(step, depends, was_taken=True)
+        dpor = self._dpor
+        for _place, step, depends, now, _released in dpor.late:
+            self._look_at(step, depends, now, was_taken=True)
         for end in ends:
-            if end.id in self.now:
-                self._look_at(end, self.dependent_on(end.footprint), was_taken=False)
+            if end.id in dpor.now:
+                self._look_at(end, dpor.dependent_on(end.footprint), dpor.now[end.id], was_taken=False)
 
-    def _look_at(self, event: Step, depends: Steps, was_taken: bool) -> None:
-        now = self.now[event.id]
+    def _look_at(self, event: Step, depends: Steps, now: Steps, was_taken: bool) -> None:
         # Those that come after what `event` comes after in any case.
         depends &= ~now
         if not depends:
@@ -210,10 +216,10 @@ class _Dependences(Order[_Node]):
                 for at in places(self.of[number] & ~now & up_to_the_last):
                     if theirs >> at & 1 or self.steps[at].begins:
                         leading = [other for other in places(others) if not self.steps[other].before >> at & 1]
-                        self._turn_back(at, event, self.closed(now, sum(1 << other for other in leading)))
+                        self._turn_back(at, event, self._dpor.closed(now, sum(1 << other for other in leading)))
                 continue
             # What was never taken comes after none of them.
-            before = self.closed(now, others) if was_taken else now
+            before = self._dpor.closed(now, others) if was_taken else now
             last = theirs.bit_length() - 1
             if not before >> last & 1:
                 for at in places(self.of[number] & ~before & up_to_the_last):

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from scheduler.strategies.happened import Footprint, Order, Recording, Step, Steps, dependent, places
+from scheduler.strategies.happened import Footprint, Recording, Step, Steps, dependent, places
 from scheduler.strategy import Abandon, Choice
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ __all__ = ["DPOR"]
 
 # A wakeup tree: who takes the first step, for each way to go on, and what follows it.
 _Tree: TypeAlias = "dict[int, _Tree]"
+
+# Nobody sleeps, as in most states. Never written to.
+_AWAKE: dict[int, Footprint] = {}
 
 
 class _Node(Step):
@@ -48,14 +51,14 @@ class _Node(Step):
         released: Sequence[int],
         number: int,
         asleep: dict[int, Footprint],
-        branches: _Tree,
+        branches: _Tree | None,
     ) -> None:
         # `Step.__init__`, written out.
         self.choices = choices
         self.released = released
         self.id = number
         self.asleep = asleep
-        # What to explore from here. (What is being explored is among it.)
+        # What to explore from here, if more is known than who takes the step. (What is being explored is among it.)
         self.branches = branches
 
 
@@ -88,15 +91,18 @@ class DPOR(Recording[_Node]):
         nodes = self.nodes
         while nodes:
             node = nodes[-1]
+            if node.footprint:
+                self.take_back(node, len(nodes) - 1)
             branches = node.branches
-            del branches[node.id]
-            if node.id >= 0:
-                node.asleep[node.id] = node.footprint
-            for number in list(branches):
-                if number not in node.asleep and number in node.choices:
-                    node.id = number
-                    return True
-                del branches[number]
+            if branches is not None and len(branches) > 1:
+                del branches[node.id]
+                if node.id >= 0:
+                    node.asleep = {**node.asleep, node.id: node.footprint}
+                for number in list(branches):
+                    if number not in node.asleep and number in node.choices:
+                        node.id = number
+                        return True
+                    del branches[number]
             nodes.pop()
         return False
 
@@ -116,14 +122,14 @@ class DPOR(Recording[_Node]):
             if chosen.id == number:
                 self.take(node, chosen)
                 return chosen
+        node.footprint = ()
         self._is_abandoned = True
         raise Abandon
 
     def _new_node(self, choices: Sequence[Choice], running: Choice | None) -> _Node:
         """A state that was not seen before, and who takes a step in it: nobody, if all sleep."""
         footprints, released = self.footprints(choices)
-        asleep: dict[int, Footprint] = {}
-        branches: _Tree = {}
+        asleep = _AWAKE
         if self.nodes:
             above = self.nodes[-1]
             if above.asleep:
@@ -132,18 +138,16 @@ class DPOR(Recording[_Node]):
                     for number, footprint in above.asleep.items()
                     if number != above.id and not dependent(footprint, above.footprint)
                 }
-            then = above.branches[above.id]
+            then = None if above.branches is None else above.branches[above.id]
             if then:
                 branches = {each: then[each] for each in then if each in footprints and each not in asleep}
-        if branches:
-            number = next(iter(branches))
+                if branches:
+                    return _Node(footprints, released, next(iter(branches)), asleep, branches)
+        if running is not None and running.id not in asleep and running.op != "yield":
+            number = running.id
         else:
-            if running is not None and running.id not in asleep and running.op != "yield":
-                number = running.id
-            else:
-                number = next((each for each in footprints if each not in asleep), -1)
-            branches[number] = {}
-        return _Node(footprints, released, number, asleep, branches)
+            number = next((each for each in footprints if each not in asleep), -1)
+        return _Node(footprints, released, number, asleep, None)
 
     # ---- After an execution -----------------------------------------------------------------------------------------
 
@@ -153,6 +157,7 @@ class DPOR(Recording[_Node]):
             self.redundant += 1
         else:
             _Races(self).find(self.unfinished(waiting))
+            self.late.clear()
         super().end(trace, waiting)
 
     def insert(self, node: _Node, sequence: _Sequence) -> None:
@@ -161,6 +166,8 @@ class DPOR(Recording[_Node]):
         for number, footprint in node.asleep.items():
             if sequence.initial(number, left) or self._is_left_alone(number, footprint, sequence):
                 return
+        if node.branches is None:
+            node.branches = {node.id: {}}
         branches = node.branches
         while True:
             for number, then in branches.items():
@@ -237,30 +244,31 @@ _TAKES = frozenset(("acquire", "wake"))
 _HOLDS = frozenset(("notify", "release", "wait"))
 
 
-class _Races(Order[_Node]):
+class _Races:
     """Finds the races of an execution, and notes what would be if they had gone the other way."""
 
     def __init__(self, dpor: DPOR) -> None:
-        super().__init__(dpor)
         self._dpor = dpor
+        self.steps = dpor.nodes
+        self.of = dpor.of
 
     def find(self, ends: list[Step]) -> None:
-        """Look at each step, in their order; then at those that threads still waited to take at the end."""
-        for place, step, depends, released in self.walk():
-            if depends & ~self.now[step.id]:
-                self._look_at(step, place, depends, released)
+        """Look at each step that may be in one, in their order; then at those that were not taken any more."""
+        dpor = self._dpor
+        for late in dpor.late:
+            self._look_at(*late)
         for end in ends:
-            if end.id in self.now:
-                self._look_at(end, self._depth, self.dependent_on(end.footprint), 0)
+            if end.id in dpor.now:
+                self._look_at(dpor.depth, end, dpor.dependent_on(end.footprint), dpor.now[end.id], 0)
 
-    def _look_at(self, event: Step, place: int, depends: Steps, released: Steps) -> None:
+    def _look_at(self, place: int, event: Step, depends: Steps, now: Steps, released: Steps) -> None:
         """Reverse the races of `event` with steps that it `depends` on, the latest first."""
-        left = depends & ~self.now[event.id]  # With those nothing else has put it in order.
+        left = depends & ~now  # With those nothing else has put it in order.
         while left:
             at = left.bit_length() - 1
             could = self._could_have_come(event, at)
             if could is not False:
-                self._reverse(at, event, place, depends, released)
+                self._reverse(at, event, place, depends, now, released)
             left &= ~(self.steps[at].before if could else 1 << at)
 
     def _could_have_come(self, event: Step, at: int) -> bool | None:
@@ -272,7 +280,7 @@ class _Races(Order[_Node]):
             return event.id in other.choices
         if event.op == "join":
             return False  # The other is the end of the thread that is joined.
-        is_lock = any(thing in self._dpor.exclusive for thing, _part, _way in other.footprint)
+        is_lock = any(part.thing.is_exclusive for part, _way in other.footprint)
         if is_lock and other.op in _HOLDS:
             return False
         # Where the other waited until it could be taken, this one could be. (One that does not wait may have failed.)
@@ -280,16 +288,17 @@ class _Races(Order[_Node]):
             return True
         return None
 
-    def _reverse(self, first: int, event: Step, second: int, depends: Steps, released: Steps) -> None:
+    def _reverse(
+        self, first: int, event: Step, second: int, depends: Steps, before: Steps, released: Steps
+    ) -> None:
         """Note the schedule in which `event`, which is step `second`, comes without step `first`."""
         steps = self.steps
         between = 0
         for at in range(first + 1, second):
             if not steps[at].before >> first & 1:
                 between |= 1 << at
-        before = self.now[event.id]
         # If it could be taken there, it needs nothing of what let it go on later.
         if not (event.arrived < first and event.id in steps[first].choices):
             before |= released
-        before = self.closed(before, depends & (between | (1 << first) - 1))
+        before = self._dpor.closed(before, depends & (between | (1 << first) - 1))
         self._dpor.insert(steps[first], _Sequence(self, between, event, second, before))

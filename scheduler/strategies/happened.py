@@ -1,12 +1,15 @@
 """What happened in an execution: its steps, what each of them touched, and which come before which.
 
-For strategies that reduce: they note every step as it is taken (`Recording`), and look back at the end (`Order`). One
-step comes before another if it does so in every execution of the same class: it is the same thread's, or the two are
-dependent, or something in between links them so.
+For strategies that reduce. They note every step as it is taken, and what comes before it; of those that depend on a
+step that nothing else puts before them they hear at the end. One step comes before another if it does so in every
+execution of the same class: it is the same thread's, or the two are dependent, or something in between links them so.
 
 **Sets of steps** are integers: bit `n` stands for step `n` of the execution. What comes before a step is such a set,
 and so is what an object has been touched by; to join two, or to ask whether one step comes before another, is a single
 operation of C. (Rejected: vector clocks, a list for each step. They took three times as long in Python.)
+
+**Executions that begin alike** share their steps, and what is known of these: what touched what is taken back, step by
+step, to where they part. So what an execution costs here goes by the steps that are new in it.
 
 **Operations that wait.** What let a thread go on comes before what it does then, but not before it began to wait. So a
 thread has two sets: what came before it stood where it stands (`now`), and what has let it go on since.
@@ -20,22 +23,64 @@ operations first name them; the same decisions give the same numbers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from scheduler.control import WHOLE
-from scheduler.dependence import CHANGE, JOIN_IN, LOOK, PLAIN, comparable, go_together, same_part, touches
+from scheduler.dependence import CHANGE, JOIN_IN, LOOK, PLAIN, comparable, go_together, touches
 from scheduler.errors import ReplayDivergence
 from scheduler.strategy import Choice, Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Footprint", "Order", "Recording", "Step", "Steps", "dependent", "places"]
+__all__ = ["Footprint", "Late", "Part", "Recording", "Step", "Steps", "dependent", "places"]
 
-# What a step touches: (number of the object, part, way), see scheduler.dependence.
-Footprint = tuple[tuple[int, Any, int], ...]
 # A set of steps.
 Steps = int
+
+
+class _Thing:
+    """What goes by one number: an object, in each execution another one."""
+
+    __slots__ = ("is_exclusive", "parts")
+
+    def __init__(self) -> None:
+        # Whether it is a lock, or like one.
+        self.is_exclusive = False
+        self.parts: dict[Any, Part] = {}
+
+    def part(self, name: Any) -> Part:
+        """A part of it; there is one for each name."""
+        found = self.parts.get(name)
+        if found is None:
+            found = self.parts[name] = Part(self, name)
+            whole = self.parts.get(WHOLE)
+            if found is whole:
+                found.overlapping = list(self.parts.values())
+                for each in self.parts.values():
+                    if each is not whole:
+                        each.overlapping = [each, whole]
+            elif whole is not None:
+                found.overlapping = [found, whole]
+                whole.overlapping.append(found)
+        return found
+
+
+class Part:
+    """A part of a thing, and for each way to touch it, the steps that did."""
+
+    __slots__ = ("name", "overlapping", "steps", "thing")
+
+    def __init__(self, thing: _Thing, name: Any) -> None:
+        self.thing = thing
+        self.name = name
+        self.steps: list[Steps] = [0, 0, 0]
+        # The parts that are touched where this one is.
+        self.overlapping = [self]
+
+
+# What a step touches, and in which way, see scheduler.dependence.
+Footprint = tuple[tuple[Part, int], ...]
 
 _TIMED = frozenset(("expire", "sleep", "timeout"))
 
@@ -52,7 +97,7 @@ class Step:
     guarded: bool
     # Where the thread's step before this one is; -1 if it has none.
     arrived: int
-    # The steps that come before it, itself included. Known once the execution was looked back at.
+    # The steps that come before it, itself included.
     before: Steps
 
     def __init__(self, choices: dict[int, Footprint], released: Sequence[int], number: int) -> None:
@@ -64,6 +109,10 @@ class Step:
 
 
 S = TypeVar("S", bound=Step)
+
+# A step that depends on others which nothing else has put before it: its place; the steps before it that depend on the
+# same, of its own thread too; what came before its thread stood there, and what has let it go on since.
+Late: TypeAlias = "tuple[int, S, Steps, Steps, Steps]"
 
 
 class Recording(Strategy, Generic[S]):
@@ -81,23 +130,27 @@ class Recording(Strategy, Generic[S]):
         # The steps of the execution. It begins like the one before it, with those that are there at its beginning; the
         # last of these is the one that another thread takes this time.
         self.nodes: list[S] = []
-        # How many of them were looked back at.
-        self.looked_at = 0
+        # Those that nobody has looked at yet, in their order.
+        self.late: list[Late[S]] = []
+        self._things: list[_Thing] = []
         self.forget()
 
     def forget(self) -> None:
         """Begin with the next execution."""
         self.depth = 0
         # How many steps are those of the last execution.
-        self._same = max(0, len(self.nodes) - 1)
-        self.looked_at = min(self.looked_at, self._same)
-        # At how many steps time has passed.
-        self.jumps: list[int] = []
-        # The numbers of objects that are exclusive, as locks are.
-        self.exclusive: set[int] = set()
-        self._numbers: dict[int, int] = {}
+        self._same = same = max(0, len(self.nodes) - 1)
+        late = self.late
+        while late and late[-1][0] >= same:
+            late.pop()
+        # Of each thread that has begun: its steps, and what comes before whatever it does next.
+        self.of: dict[int, Steps] = {}
+        self.now: dict[int, Steps] = {}
+        # Of threads that waited and may go on: what let them.
+        self._released: dict[int, Steps] = {}
+        # By the id of an object, what it is known as. The objects are kept, so that no other gets their ids.
+        self._known: dict[int, _Thing] = {}
         self._objects: list[Any] = []
-        self._last_of: dict[int, int] = {}
         # By thread, until it takes its next step: its operation, and what that touches. (That of a timed wait that may
         # end has another name than the wait's own.)
         self._pending: dict[int, tuple[str, Footprint]] = {}
@@ -107,24 +160,23 @@ class Recording(Strategy, Generic[S]):
         self._objects = []
         self._pending = {}
 
-    def footprints(self, choices: Sequence[Choice]) -> tuple[dict[int, Footprint], list[int]]:
+    def footprints(self, choices: Sequence[Choice]) -> tuple[dict[int, Footprint], Sequence[int]]:
         """What the pending operations of threads touch, by thread; and which threads could not go on before."""
         found = {}
-        released = []
+        released: Sequence[int] = ()
         pending = self._pending
         before = self.nodes[-1].choices if self.nodes else ()
         for choice in choices:
             number = choice.id
-            op = choice.op
             known = pending.get(number)
-            if known is not None and known[0] is op:
+            if known is not None and known[0] is choice.op:
                 found[number] = known[1]
             else:
                 found[number] = footprint = self.footprint(choice)
-                if op != "end":  # What that means depends on who is left.
-                    pending[number] = (op, footprint)
+                if choice.op != "end":  # What that means depends on who is left.
+                    pending[number] = (choice.op, footprint)
             if number not in before:
-                released.append(number)
+                released = (*released, number)
         return found, released
 
     def footprint(self, choice: Choice) -> Footprint:
@@ -132,30 +184,30 @@ class Recording(Strategy, Generic[S]):
         parts = choice.footprint
         if parts is not None and not choice.beside and not choice.daemon:
             # Memory, as most often: `touches`, written out.
-            number = self._number(choice.obj)
+            thing = self._known.get(id(choice.obj)) or self._thing(choice.obj)
             return tuple(
                 [
-                    (number, part if type(part) in PLAIN else comparable(part), CHANGE if writes else LOOK)
+                    (thing.part(part if type(part) in PLAIN else comparable(part)), CHANGE if writes else LOOK)
                     for part, writes in parts
                 ]
             )
         if choice.op in _TIMED:
             self.is_timed = True
-        return tuple([(self.number(obj), part, way) for obj, part, way in touches(choice)])
+        touched = touches(choice)
+        return tuple([(self.part(obj, part), way) for obj, part, way in touched]) if touched else ()
 
-    def number(self, obj: object) -> int:
-        """The number of an object."""
-        number = self._number(obj)
-        if getattr(type(obj), "is_exclusive", False):
-            self.exclusive.add(number)
-        return number
+    def part(self, obj: object, part: Any) -> Part:
+        """A part of an object."""
+        return (self._known.get(id(obj)) or self._thing(obj)).part(part)
 
-    def _number(self, obj: object) -> int:
-        number = self._numbers.get(id(obj))
-        if number is None:
-            number = self._numbers[id(obj)] = len(self._objects)
-            self._objects.append(obj)  # Kept, so that no other gets its id.
-        return number
+    def _thing(self, obj: object) -> _Thing:
+        number = len(self._objects)
+        if number == len(self._things):
+            self._things.append(_Thing())
+        thing = self._known[id(obj)] = self._things[number]
+        thing.is_exclusive = bool(getattr(type(obj), "is_exclusive", False))
+        self._objects.append(obj)
+        return thing
 
     def again(self, node: S, choices: Sequence[Choice]) -> None:
         """Hold a state to what it was in the execution before. ReplayDivergence if it is another."""
@@ -181,19 +233,57 @@ class Recording(Strategy, Generic[S]):
         """`chosen` takes the next step, in the state `node`."""
         number = node.id
         self._pending.pop(number, None)
-        depth = self.depth
-        if depth >= self._same:
+        place = self.depth
+        self.depth = place + 1
+        if node.released:
+            self._release(place, node.released)
+        released = self._released.pop(number, 0) if self._released else 0
+        of = self.of
+        mine = of.get(number, 0)
+        if place >= self._same:
             node.op = chosen.op
-            node.footprint = node.choices[number]
+            node.footprint = footprint = node.choices[number]
             node.guarded = chosen.guarded
-            node.arrived = self._last_of.get(number, -1)
-        self._last_of[number] = depth
-        self.depth = depth + 1
+            node.arrived = mine.bit_length() - 1
+            now = self.now[number]
+            before = now | released
+            bit = 1 << place
+            if footprint:
+                depends = self.dependent_on(footprint)
+                if depends & ~now:
+                    self.late.append((place, node, depends, now, released))
+                    before = self.closed(before, depends)
+                for part, way in footprint:
+                    part.steps[way] |= bit
+            node.before = before | bit
+        self.now[number] = node.before
+        of[number] = mine | 1 << place
+
+    def take_back(self, node: S, place: int) -> None:
+        """The step in that place, the last one, is not taken any more."""
+        before = (1 << place) - 1
+        for part, way in node.footprint:
+            part.steps[way] &= before
 
     def time_passes(self) -> None:
-        """See `Strategy`."""
+        """See `Strategy`. All that was comes before all that will be."""
         self.is_timed = True
-        self.jumps.append(self.depth)
+        # What threads wait to do now they have begun to wait for before: it may race with what was.
+        for number in self.now:
+            self._released[number] = (1 << self.depth) - 1
+
+    def _release(self, place: int, numbers: Sequence[int]) -> None:
+        """The step before `place` has started these threads, or has let them go on."""
+        if not place:
+            # The main thread was there before, maybe in the middle of a wait.
+            self.now.update(dict.fromkeys((0, *numbers), 0))
+            return
+        before = self.nodes[place - 1].before
+        for number in numbers:
+            if number not in self.now:
+                self.now[number] = before
+            else:
+                self._released[number] = self._released.get(number, 0) | before
 
     def unfinished(self, waiting: Sequence[Choice]) -> list[Step]:
         """Steps that were never taken: they might have been, had they come before others."""
@@ -202,111 +292,36 @@ class Recording(Strategy, Generic[S]):
             step = Step({}, (), each.id)
             step.op, step.guarded = each.op, each.guarded
             step.footprint = self.footprint(each)
-            step.arrived = self._last_of.get(each.id, -1)
+            step.arrived = self.of.get(each.id, 0).bit_length() - 1
             steps.append(step)
         return steps
 
-
-# By the way in which a step touches something: the ways with which that does not go together.
-_AGAINST = [
-    [way for way in (LOOK, CHANGE, JOIN_IN) if not go_together(way, other)] for other in (LOOK, CHANGE, JOIN_IN)
-]
-
-
-class Order(Generic[S]):
-    """The order of an execution's steps."""
-
-    def __init__(self, recording: Recording[S]) -> None:
-        self.steps = recording.nodes
-        self._depth = recording.depth
-        self._recording = recording
-        self._jumps = recording.jumps
-        # Of each thread that has begun: its steps, and what comes before whatever it does next.
-        self.of: dict[int, Steps] = {}
-        self.now: dict[int, Steps] = {}
-        # Of threads that waited and may go on: what let them.
-        self._released: dict[int, Steps] = {}
-        # By the number of an object and the part of it, for each way to touch it: the steps that depend on that.
-        self._touched: dict[int, dict[Any, list[Steps]]] = {}
-
-    def walk(self) -> Iterator[tuple[int, S, Steps, Steps]]:
-        """Each step that was not looked at before, with its place.
-
-        And with the steps before it that depend on the same, of its own thread too, and those that let its thread go
-        on. While it is looked at, all before it is known.
-        """
-        jumps, released, of, now, touched = self._jumps, self._released, self.of, self.now, self._touched
-        looked_at, self._recording.looked_at = self._recording.looked_at, self._depth
-        for place in range(self._depth):
-            step = self.steps[place]
-            number = step.id
-            if place in jumps:
-                self._let_time_pass(place)
-            if step.released:
-                self._release(place, step.released)
-            let_go = released.pop(number, 0) if released else 0
-            bit = 1 << place
-            if place >= looked_at:
-                depends = self.dependent_on(step.footprint)
-                yield place, step, depends, let_go
-                step.before = self.closed(now[number] | let_go, depends) | bit
-            now[number] = step.before
-            of[number] = of.get(number, 0) | bit
-            for thing, part, way in step.footprint:
-                parts = touched.get(thing)
-                if parts is None:
-                    parts = touched[thing] = {}
-                steps = parts.get(part)
-                if steps is None:
-                    steps = parts[part] = [0, 0, 0]
-                for each in _AGAINST[way]:
-                    steps[each] |= bit
-        if self._depth in jumps:
-            self._let_time_pass(self._depth)
-
-    def _let_time_pass(self, place: int) -> None:
-        """All that was comes before all that will be."""
-        # What threads wait to do now they have begun to wait for before: it may race with what was.
-        for number in self.now:
-            self._released[number] = (1 << place) - 1
-
-    def _release(self, place: int, numbers: Sequence[int]) -> None:
-        """The step before `place` has started these threads, or has let them go on."""
-        if not place:
-            # The main thread was there before, maybe in the middle of a wait.
-            self.now.update(dict.fromkeys((0, *numbers), 0))
-            return
-        before = self.steps[place - 1].before
-        for number in numbers:
-            if number not in self.now:
-                self.now[number] = before
-            else:
-                self._released[number] = self._released.get(number, 0) | before
+    # ---- Sets of steps -----------------------------------------------------------------------------------------------
 
     def closed(self, before: Steps, more: Steps) -> Steps:
         """`before`, with the steps `more` and all that comes before these."""
         more &= ~before
         while more:
-            before |= self.steps[more.bit_length() - 1].before
+            before |= self.nodes[more.bit_length() - 1].before
             more &= ~before
         return before
 
     def dependent_on(self, footprint: Footprint) -> Steps:
-        """The steps before it that depend on the same, of its own thread too."""
+        """The steps so far that depend on the same, of its own thread too."""
         found = 0
-        for thing, part, way in footprint:
-            parts = self._touched.get(thing)
-            if parts is None:
-                continue
-            if part is WHOLE:
-                for steps in parts.values():
-                    found |= steps[way]
-                continue
-            if part in parts:
-                found |= parts[part][way]
-            if WHOLE in parts:
-                found |= parts[WHOLE][way]
+        for part, way in footprint:
+            one, two, three = _AGAINST[way]
+            for each in part.overlapping:
+                steps = each.steps
+                found |= steps[one] | steps[two] | steps[three]
         return found
+
+
+# By the way in which a step touches something: the ways with which that does not go together, one of them maybe twice.
+_AGAINST = [
+    ([way for way in (LOOK, CHANGE, JOIN_IN) if not go_together(way, other)] * 2)[:3]
+    for other in (LOOK, CHANGE, JOIN_IN)
+]
 
 
 def places(steps: Steps) -> Iterator[int]:
@@ -319,8 +334,8 @@ def places(steps: Steps) -> Iterator[int]:
 
 def dependent(one: Footprint, other: Footprint) -> bool:
     """Whether two steps, of different threads, are dependent."""
-    for thing, part, way in one:
-        for also, other_part, other_way in other:
-            if thing == also and not go_together(way, other_way) and same_part(part, other_part):
+    for part, way in one:
+        for also, other_way in other:
+            if part.thing is also.thing and also in part.overlapping and not go_together(way, other_way):
                 return True
     return False
