@@ -210,7 +210,11 @@ class Thread(_standard.Thread):
                 run_in_kernel_thread(_standard_join, self, timeout)
                 return
             raise RuntimeError("cannot join thread before it is started")
-        if current_task().thread is self:
+        try:
+            me: Task = current().task
+        except (AttributeError, RuntimeError):
+            me = current_task()
+        if me.thread is self:
             raise RuntimeError("cannot join current thread")
         deadline = None if timeout is None else deadline_after(max(timeout, 0))
         if control.active is not None and not control.active.step(

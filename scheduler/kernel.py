@@ -17,7 +17,7 @@ import threading
 # By name: a program may put other functions into the module `time` later.
 from _thread import TIMEOUT_MAX, _local, allocate_lock, get_ident, get_native_id
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from scheduler import fork, shield
 from scheduler.continuation import current
@@ -300,7 +300,8 @@ def current_task() -> Task:
     SchedulerError in a greenlet that the program made inside a scheduler: it is no thread, and can't wait as one.
     """
     try:
-        return cast("Task", current().task)
+        mine: Task = current().task
+        return mine
     except AttributeError:
         pass
     except RuntimeError:

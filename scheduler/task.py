@@ -216,13 +216,10 @@ class Task:
             self.make_last_calls()
         self.done = True
         if self.joiners is not None:
-            self._wake_joiners(self.joiners)
+            _joined.pop(self, None)
+            unpark_all(self.joiners)
         if observers.active:
             observers.ended(self)
-
-    def _wake_joiners(self, joiners: Waiters) -> None:
-        _joined.pop(self, None)
-        unpark_all(joiners)
 
     def make_last_calls(self) -> None:
         """Make the calls of `at_end`, also those that come up meanwhile."""
@@ -353,7 +350,8 @@ class UserTask(Task):
         self.continuation = self.context = None
         del self.switch
         if self.joiners is not None:
-            self._wake_joiners(self.joiners)
+            _joined.pop(self, None)
+            unpark_all(self.joiners)
         if self.exception is not None:
             scheduler.failed_at_last(self)
         if observers.active:
