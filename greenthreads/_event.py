@@ -77,12 +77,13 @@ class Event:
         # and a seventh of the time that it takes to wake them.
         me.waiters = waiters
         me.wait = self
-        me.since = me.scheduler.turn
+        scheduler = me.scheduler
+        me.since = scheduler.now()
         try:
-            me.ready.popleft().switch()
+            (me.ready.popleft() if me.ready else scheduler.root).switch()
         except RecursionError:
             if me.wait is not None:
-                root = me.scheduler.root
+                root = scheduler.root
                 me.wait = None
                 if me in waiters:
                     del waiters[me]

@@ -301,7 +301,6 @@ def dump_threads(file: IO[str] | int | None = None, *, format: Format = "text") 
     that, and its stack. Returned, and written to `file` (an open file, or a descriptor) if there is one.
 
     "text" folds threads that do the same into one entry with a count; "json" lists every thread, and each stack once.
-    The time of waiting is that since the root's last turn before, for a user thread: up to one round of the ring long.
     From any thread, also from a signal handler. Does not block, but where writing to `file` does.
     """
     words = _checked(format)

@@ -112,6 +112,7 @@ class ControlledScheduler(Scheduler):
         self._learns, self._skips = self.strategy.learns, self.strategy.skips_private
         self._choose = self.strategy.choose
         self.clock = VirtualClock(1_000_000.0)
+        self.now = self.clock.now
         self.timers.clear()
         self.tasks.clear()
         self._calls.clear()

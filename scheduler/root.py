@@ -1,4 +1,4 @@
-"""The root's place in the ready queue: what makes its turn come once a round, see loop.py."""
+"""The root's place in the ready queue: what makes its turn come once a round, while it has any. See loop.py."""
 
 from __future__ import annotations
 

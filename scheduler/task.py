@@ -98,8 +98,7 @@ class Task:
     switch: Callable[[], object]
     # What it runs on; None iff it is NEW (or done).
     continuation: Any
-    # When it parked, as far as that can be told for nothing: a user thread reads no clock then, but takes over the time
-    # of the root's last turn, which is up to one round of the ring early. Unset before the first park.
+    # When it parked. Unset before the first park.
     since: float
 
     def __init__(self, thread: Any, daemon: bool) -> None:
@@ -374,13 +373,13 @@ class UserTask(Task):
             self.switch = self.continuation.switch  # type: ignore[union-attr]
         self.waiters = waiters
         self.wait = reason
-        self.since = self.scheduler.turn
+        self.since = self.scheduler.now()
         try:
             if observers.active:
                 observers.parked(self)
             if deadline is not None:
                 self.timer = self.scheduler.timers.add(deadline, self)
-            self.ready.popleft().switch()
+            (self.ready.popleft() if self.ready else self.scheduler.root).switch()
         except RecursionError:
             # As in `yield_now`: there was no stack left for the switch, so we have not left. Or it is an interrupt,
             # which has cleared `wait`.
@@ -516,7 +515,7 @@ class UserTask(Task):
         suspended[self] = Suspension(self.switch, due)
         self.switch = self._stay
         if running:
-            self.ready.popleft().switch()
+            (self.ready.popleft() if self.ready else self.scheduler.root).switch()
 
     def _stay(self) -> object:
         """The turn of a thread on hold has come: it is the next one's. Stands in for `switch`."""
@@ -525,7 +524,7 @@ class UserTask(Task):
         # A loop, not a call by each of them: many may have been woken at once.
         while (suspension := suspended.get(task)) is not None:  # type: ignore[call-overload]
             suspension.due = True
-            task = self.ready.popleft()
+            task = self.ready.popleft() if self.ready else self.scheduler.root
         return task.switch()
 
     def resume_now(self) -> None:

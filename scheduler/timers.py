@@ -9,7 +9,10 @@ Numbers grow, so that equal deadlines fire in the order in which they were set.
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Expiring", "Timers"]
 
@@ -22,11 +25,15 @@ class Expiring(Protocol):
 
 
 class Timers:
-    """The deadlines of one scheduler. Touched only on its own kernel thread."""
+    """The deadlines of one scheduler. Touched only on its own kernel thread.
 
-    __slots__ = ("_heap", "_next", "_waiting")
+    `on_first()` is called when there was no timer, and now there is.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_heap", "_next", "_on_first", "_waiting")
+
+    def __init__(self, on_first: Callable[[], object]) -> None:
+        self._on_first = on_first
         self._heap: list[tuple[float, int]] = []
         self._waiting: dict[int, Expiring] = {}
         self._next = 0
@@ -41,6 +48,8 @@ class Timers:
         """Call `who.expire()` once `deadline` (absolute, on the scheduler's clock) has passed. Returns the handle."""
         self._next = number = self._next + 1
         # In this order: if there is no stack left for the call, nothing was done.
+        if not self._waiting:
+            self._on_first()
         heappush(self._heap, (deadline, number))
         self._waiting[number] = who
         return number

@@ -41,6 +41,7 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
         def with_poller() -> Any:
             scheduler.poller = Poller(scheduler, request.param)
+            scheduler.call_root()
             return main(*args)
 
         return scheduler.run(with_poller)

@@ -19,7 +19,7 @@ class Probe:
 
 
 def test_fires_what_is_due_earliest_first_and_equal_ones_in_the_order_set() -> None:
-    timers, record = Timers(), []
+    timers, record = Timers(lambda: None), []
     for name, deadline in [("c", 2.0), ("a", 1.0), ("later", 3.0), ("d", 2.0), ("b", 1.0)]:
         timers.add(deadline, Probe(name, record))
     timers.fire(0.5)
@@ -35,7 +35,7 @@ def test_fires_what_is_due_earliest_first_and_equal_ones_in_the_order_set() -> N
 
 
 def test_a_cancelled_timer_does_not_fire_and_a_fired_one_cannot_be_cancelled() -> None:
-    timers, record = Timers(), []
+    timers, record = Timers(lambda: None), []
     first, second = timers.add(1, Probe("first", record)), timers.add(1, Probe("second", record))
     assert (first in timers, second in timers) == (True, True)
     assert timers.cancel(first) is True
@@ -47,7 +47,7 @@ def test_a_cancelled_timer_does_not_fire_and_a_fired_one_cannot_be_cancelled() -
 
 
 def test_the_next_deadline_is_of_somebody_who_still_waits() -> None:
-    timers, record = Timers(), []
+    timers, record = Timers(lambda: None), []
     early, late = timers.add(1, Probe("early", record)), timers.add(2, Probe("late", record))
     assert timers.next_deadline() == 1
     timers.cancel(early)
@@ -57,7 +57,7 @@ def test_the_next_deadline_is_of_somebody_who_still_waits() -> None:
 
 
 def test_an_expiry_may_cancel_or_set_another() -> None:
-    timers, record = Timers(), []
+    timers, record = Timers(lambda: None), []
 
     class Meddler(Probe):
         def expire(self) -> None:
@@ -73,7 +73,7 @@ def test_an_expiry_may_cancel_or_set_another() -> None:
 
 @pytest.mark.parametrize("waiting", [0, 1, 1000])
 def test_cancelled_timers_do_not_pile_up(waiting: int) -> None:
-    timers, record = Timers(), []
+    timers, record = Timers(lambda: None), []
     for number in range(waiting):
         timers.add(10 + number, Probe(number, record))
     for _ in range(10_000):
@@ -84,7 +84,7 @@ def test_cancelled_timers_do_not_pile_up(waiting: int) -> None:
 
 
 def test_clear_drops_all_unfired() -> None:
-    timers, record = Timers(), []
+    timers, record = Timers(lambda: None), []
     number = timers.add(1, Probe("dropped", record))
     timers.clear()
     timers.fire(2)
