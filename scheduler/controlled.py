@@ -60,7 +60,8 @@ class ControlledScheduler(Scheduler):
     __slots__ = (
         "_choose", "_cycle", "_every_step", "_ids", "_learns", "_of_execution", "_outer", "_parents", "_skips",
         "abandoned", "alive", "awaited_count", "careful", "changes", "deeds", "early", "failure", "max_steps",
-        "observer", "on_failure", "outside", "patience", "preemptions", "sharing", "stopping", "strategy", "trace",
+        "observer", "on_failure", "outside", "patience", "preemptions", "resting", "sharing", "stopping", "strategy",
+        "trace",
     )  # fmt: skip
 
     task_type = ControlledTask
@@ -76,6 +77,8 @@ class ControlledScheduler(Scheduler):
         self.observer: Callable[[ControlledTask, str, object, FrameType | None], None] | None = None
         # Called with a failure while the threads still stand where they stood.
         self.on_failure: Callable[[Failure], None] = _ignore
+        # While an execution is looked back at: no thread runs, and no step is missing.
+        self.resting = False
         # How many threads would not end when they were unwound.
         self.abandoned = 0
         # (parent's id, how many children it had before) to the id of a thread. Lives as long as the exploration, so
@@ -165,12 +168,15 @@ class ControlledScheduler(Scheduler):
         self._of_execution.append(main)
         try:
             self._drive()
+            self.resting = True
             if self._learns:
                 self.sharing.end()
             self.strategy.end(self.trace, self.alive)
+            self.resting = False
             if self.failure is not None:
                 self.on_failure(self.failure)
         finally:
+            self.resting = False
             self._unwind_all()
         return self.failure
 

@@ -112,12 +112,13 @@ class Watchdog:
             last = None
             while not self._stop.acquire(True, self._seconds / (10 if self._times else 1)):
                 # A trace is a list of its own for each execution, and grows by each step.
-                trace = self._scheduler.trace
+                scheduler = self._scheduler
+                trace = scheduler.trace
                 now = (trace, len(trace))
                 stands = last is not None and last[0] is trace and last[1] == now[1]
                 if last is None or last[0] is not trace:
                     self._times = 0
-                if self.armed and stands and not self._scheduler.outside.waiting:
+                if self.armed and stands and not (scheduler.outside.waiting or scheduler.resting):
                     self._interrupt()
                 last = now
         finally:

@@ -16,8 +16,11 @@ import pytest
 from plain import explore, replay
 
 import greenthreads.testing
+from greenthreads.testing._session import Session
+from greenthreads.testing._watchdog import Watchdog
 from scheduler import fork
 from scheduler.controlled import ControlledTask
+from scheduler.strategy import Strategy
 
 
 def start(*bodies: Any, daemon: bool = False) -> list[threading.Thread]:
@@ -325,3 +328,33 @@ def test_the_main_thread_may_be_unwound_while_it_tells_workers_that_the_program_
     failure = explore(main, strategy="dfs").failure
     assert failure is not None
     assert str(failure.exception) == "told, and not yet sent"
+
+
+def test_a_strategy_may_take_its_time_to_look_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+    interrupted: list[Watchdog] = []
+    real = threading.Lock
+
+    class Looks:
+        """The lock at which the watchdog waits between two looks."""
+
+        def __init__(self) -> None:
+            lock = real()
+            self.release = lock.release
+            self._acquire = lock.acquire
+
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+            looks.append(timeout)
+            return self._acquire(blocking, timeout)
+
+    class Slow(Strategy):
+        def end(self, trace: object, waiting: object) -> None:
+            enough = len(looks) + 4
+            while len(looks) < enough:
+                pass
+
+    monkeypatch.setattr("greenthreads.patch._allocate_lock", Looks)
+    monkeypatch.setattr(Watchdog, "_interrupt", lambda self: interrupted.append(self))  # noqa: PLW0108, a method
+    with Session(lambda: None, stuck_after=0.0001) as session:
+        session.run(Slow())
+    assert interrupted == []
