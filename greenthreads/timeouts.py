@@ -42,6 +42,8 @@ class timeout:
         self._expired = False
         self._task: Task | None = None
         self._timer: int | None = None
+        # On the scheduler's clock.
+        self.deadline = 0.0
         self._watch: _Watch | None = None
         self._interrupt: BaseException | None = None
 
@@ -63,7 +65,8 @@ class timeout:
             return self
         if isinstance(task, UserTask):
             self._interrupt = _TimeUp()
-            self._timer = task.scheduler.timers.add(task.now() + self.seconds, self)
+            self.deadline = task.now() + self.seconds
+            self._timer = task.scheduler.timers.add(self.deadline, self)
         elif isinstance(task, KernelTask):
             self._watch = _Watch(task, self.seconds)
         return self

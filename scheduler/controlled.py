@@ -132,11 +132,6 @@ class ControlledScheduler(Scheduler):
         """Whether anybody was left out because it polled in vain: see patience.py."""
         return self.patience.was_used
 
-    @property
-    def has_assumed(self) -> bool:
-        """Whether some of them were only taken to poll in vain: then not every schedule may have been seen."""
-        return self.patience.has_assumed
-
     def wait_outside(self) -> bool:
         """Wait for what other processes may have to say to our threads; False if it is nothing."""
         return self.outside.wait(t.blocked for t in self.alive)
@@ -283,9 +278,11 @@ class ControlledScheduler(Scheduler):
             me.waits = False
         else:
             me.waits = True
-            me.blocked = blocked
-            if blocked():
-                self.check_for_cycle(me)
+            # Who was interrupted won't wait.
+            if me.pending is None:
+                me.blocked = blocked
+                if blocked():
+                    self._begins_to_wait(me)
         following = self._next(me)
         if following is not me:
             following.switch()
@@ -293,15 +290,20 @@ class ControlledScheduler(Scheduler):
             me.raise_if_interrupted()
         # It is our turn.
         me.blocked = None
+        if me.pending is not None and (op == "yield" or (blocked is not None and blocked())):
+            me._raise_pending()
         if question is None:
             self.changes += 1
             if not me.looks:
                 self.deeds += 1
         else:
             self.patience.answered(me, question)
-        if me.pending is not None and op == "yield":
-            me._raise_pending()
         return True
+
+    def _begins_to_wait(self, me: ControlledTask) -> None:
+        if self.early:
+            self.patience.waits(me, me.obj)  # There may be a limit.
+        self.check_for_cycle(me)
 
     def _timed_step(
         self, me: ControlledTask, op: str, obj: object, blocked: Callable[[], object] | None, deadline: float
@@ -317,7 +319,8 @@ class ControlledScheduler(Scheduler):
         me.footprint = None
         me.is_ready = True
         me.waits = blocked is not None and deadline != AT_ONCE
-        if deadline > self.clock.now():
+        may_wait = deadline > self.clock.now()
+        if may_wait and me.pending is None:
             me.blocked = blocked
             me.deadline = deadline
             me.timer = self.timers.add(deadline, me)
@@ -330,6 +333,8 @@ class ControlledScheduler(Scheduler):
             me.raise_if_interrupted()
         me.blocked = None
         timer, me.timer = me.timer, None
+        if me.pending is not None and may_wait and not me.timed_out and blocked is not None and blocked():
+            me._raise_pending()
         if timer is None:
             in_time = blocked is None or not blocked()
         else:
@@ -592,7 +597,7 @@ class ControlledScheduler(Scheduler):
         while True:
             obj = task.obj if task.wait is None else task.wait
             waiting_for = getattr(obj, "waiting_for", None)
-            if waiting_for is None or task.timer is not None:
+            if waiting_for is None or self._has_a_limit(task):
                 return
             task = waiting_for(task).holder
             if type(task) is not ControlledTask or task.done:
@@ -606,6 +611,12 @@ class ControlledScheduler(Scheduler):
         self._cycle = tuple(cycle)
         if all(getattr(t.obj if t.wait is None else t.wait, "only_the_owner_releases", False) for t in cycle):
             self.fail("deadlock", None, None, *cycle)
+
+    def _has_a_limit(self, task: ControlledTask) -> bool:
+        """Whether the time may come that a thread waits no longer."""
+        return task.timer is not None or any(
+            getattr(who, "interrupts", None) is task for _number, who in self.timers.all()
+        )
 
     def beside(self, cycle: tuple[ControlledTask, ...]) -> list[ControlledTask]:
         """Who waits as well when the threads of `cycle` wait for ever. Daemons often do, and rightly."""

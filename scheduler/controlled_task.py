@@ -173,8 +173,8 @@ class ControlledTask(UserTask):
         if deadline is not None:
             self.deadline = deadline
             self.timer = scheduler.timers.add(deadline, self)
-            if scheduler.early:
-                scheduler.patience.waits(self, reason)
+        if scheduler.early:
+            scheduler.patience.waits(self, reason)
         self.looks = False
         scheduler.changes += 1
         scheduler.deeds += 1
@@ -190,7 +190,8 @@ class ControlledTask(UserTask):
         return True
 
     def interrupt(self, exc: BaseException) -> None:
-        """See `Task.interrupt`."""
+        """See `Task.interrupt`. A step of the calling thread, if it is under control."""
+        self.scheduler.step("interrupt", self)
         self.interrupt_now(exc)
 
     def interrupt_now(self, exc: BaseException, replace: bool = False) -> None:
@@ -206,12 +207,14 @@ class ControlledTask(UserTask):
             if self._claim():
                 self.is_ready = True
                 self.switch = self._throw_pending
-        elif self.blocked is not None and self.blocked():
+        elif self.blocked is not None:
+            # If it is not blocked now, it may yet be when its turn comes: `step` looks then.
+            if self.blocked():
+                self.switch = self._throw_pending
             self.blocked = None
             if self.timer is not None:
                 self.scheduler.timers.cancel(self.timer)
                 self.timer = None
-            self.switch = self._throw_pending
 
     def raise_if_interrupted(self) -> None:
         """Raise what it was interrupted with while it was blocked: it goes on by itself, and nobody switches to it."""

@@ -39,6 +39,9 @@ class _Thing:
         return self.name
 
 
+# What threads are interrupted with. Whether an interrupt ends a wait, or the next one, is a matter of all that may end
+# the wait in another way.
+INTERRUPTS: Final = _Thing("the interrupts")
 # What `enumerate` looks at.
 THREADS: Final = _Thing("the threads that are alive")
 # That the execution goes on: when its last thread ends that is no daemon, daemons take no further step.
@@ -78,6 +81,8 @@ def _touches(op: str, obj: Any) -> list[Touch]:
     if obj is None:
         way = _WITHOUT_OBJECT.get(op)
         return [] if way is None else [way]
+    if op == "interrupt":
+        return [(INTERRUPTS, None, CHANGE)]
     if op in _LOOKS or (op == "wait" and hasattr(obj, "is_set")):
         return [(obj, None, LOOK)]
     if op == "start" or op == "end":

@@ -43,7 +43,8 @@ class Patience:
     """Time, and fairness, of one scheduler; `begin` before each execution."""
 
     __slots__ = (
-        "_overdue", "_scheduler", "_spinning", "_spun_seconds", "early", "has_assumed", "jumps", "was_used",
+        "_overdue", "_scheduler", "_spinning", "_spun_seconds", "early", "has_assumed", "has_passed_over", "jumps",
+        "was_used",
     )  # fmt: skip
 
     def __init__(self, scheduler: ControlledScheduler, early: bool) -> None:
@@ -52,6 +53,9 @@ class Patience:
         self.early = early
         self.was_used = False
         self.has_assumed = False
+        # Whether a thread's own wait and its limit were due together. A thread has one way to go on, in each state: the
+        # one that was set first ends the wait.
+        self.has_passed_over = False
         self.begin()
 
     def begin(self) -> None:
@@ -155,7 +159,7 @@ class Patience:
         me.asked[question.key] = question
 
     def waits(self, me: ControlledTask, obj: object) -> None:
-        """A timed wait begins that may end early. In a loop, that often only if the others run as well."""
+        """A wait begins that may end early. In a loop, that often only if the others run as well."""
         me.patience = ask(me.asked, "timeout", obj, me.op, sys._getframe(2))
 
     # ---- Time --------------------------------------------------------------------------------------------------------
@@ -172,12 +176,12 @@ class Patience:
             scheduler.clock.advance(deadline - now)
         due: list[Any] = scheduler.timers.take_due(max(deadline, now))
         for who in due:
-            task = who if type(who) is ControlledTask else getattr(who, "interrupts", None)
+            task = _of_whom(who)
             # Nothing but time could help a sleeper, and nobody else one who is alone.
             if (
                 len(due) == 1
                 or self.early
-                or type(task) is not ControlledTask
+                or task is None
                 or (who is task and task.blocked is always)
             ):
                 who.expire()
@@ -203,17 +207,32 @@ class Patience:
             # One for each thread: that which was set first.
             ends: dict[ControlledTask, EndOfWait] = {}
             for task, who, _timer in self._overdue:
-                if task not in ends and _waits(task) and (who is task or task.pending is None):
-                    ends[task] = EndOfWait("expire", task, who)
+                if _waits(task) and (who is task or task.pending is None):
+                    if task in ends:
+                        self.has_passed_over = True
+                    else:
+                        ends[task] = EndOfWait("expire", task, who)
             return list(ends.values())
-        waiting = [t for t in scheduler.alive if t.timer is not None and _waits(t)]
+        # For each thread, what comes first of its own deadline and its limits: a wait within a limit that is shorter
+        # ends by the limit, however late that is noticed.
+        first: dict[ControlledTask, tuple[float, Any]] = {}
+        for _number, who in scheduler.timers.all():
+            whose = _of_whom(who)
+            if whose is None or not _waits(whose) or (who is not whose and whose.pending is not None):
+                continue
+            task = whose
+            deadline = who.deadline  # type: ignore[attr-defined]
+            if task in first and first[task][0] == deadline:
+                self.has_passed_over = True
+            elif task not in first or deadline < first[task][0]:
+                first[task] = deadline, who
         # Who had no turn for longest is never left out.
-        longest = min((t.last for t in (*others, *waiting)), default=0)
+        longest = min((t.last for t in (*others, *first)), default=0)
         found = []
-        for task in waiting:
+        for task in sorted(first, key=_by_id):
             patience = task.patience
             if patience is None or not patience.is_again or patience.when <= longest:
-                found.append(EndOfWait("timeout", task))
+                found.append(EndOfWait("timeout", task, first[task][1]))
             else:
                 self._leave_out(assumed=True)
         return found
@@ -223,21 +242,26 @@ class Patience:
         scheduler = self._scheduler
         scheduler.deeds += 1
         task = end.task
+        if end.who.deadline > scheduler.clock.now():
+            scheduler.clock.advance(end.who.deadline - scheduler.clock.now())
         if end.who is not task:
             self._overdue = [each for each in self._overdue if each[1] is not end.who]
-            end.who.expire()
-            return task
-        if task.timer is None:
+        elif task.timer is None:
             raise SchedulerBug(f"{task!r} ends a wait early that has no deadline")
-        if task.deadline > scheduler.clock.now():
-            scheduler.clock.advance(task.deadline - scheduler.clock.now())
-        scheduler.timers.cancel(task.timer)
-        task.expire()
+        else:
+            scheduler.timers.cancel(task.timer)
+        end.who.expire()
         patience = task.patience
         if patience is not None:
             patience.when = len(scheduler.trace)
             task.asked[patience.key] = patience
         return task
+
+
+def _of_whom(who: Any) -> ControlledTask | None:
+    """Whose time is up when `who` expires: a thread that waits, or one that a limit interrupts."""
+    task = who if type(who) is ControlledTask else getattr(who, "interrupts", None)
+    return task if type(task) is ControlledTask else None
 
 
 def _waits(task: ControlledTask) -> bool:

@@ -92,6 +92,10 @@ class Timers:
                 due.append(who)
         return due
 
+    def all(self) -> list[tuple[int, Expiring]]:
+        """All that wait for a deadline, by handle: in the order in which these were set."""
+        return list(self._waiting.items())
+
     def clear(self) -> None:
         """Drop every timer unfired."""
         self._heap.clear()

@@ -202,7 +202,8 @@ def explore(
         finally:
             found.seconds = _now() - began
     # What other processes say, and when, nobody has explored; nor what a thread does next that may not have polled.
-    unsure = session.scheduler.outside.took_part or session.scheduler.has_assumed
+    patience = session.scheduler.patience
+    unsure = session.scheduler.outside.took_part or patience.has_assumed or patience.has_passed_over
     found.exhausted = plan.exhausted and found.failure is None and not unsure
     found.coverage = _coverage(session, plan, found, timeouts)
     if store is not None:
@@ -411,12 +412,14 @@ def _coverage(session: Session, plan: Strategy, found: Exploration, timeouts: st
         sentence += " of the threads' operations on primitives"
         if session.memory is not None:
             sentence += f", {session.memory.coverage.sentence(getattr(session.fn, '__module__', ''))}"
-        if session.scheduler.has_assumed:
+        if session.scheduler.patience.has_assumed:
             sentence += ", but that a thread that was taken to poll in vain was not let on"
         elif session.scheduler.fairness_used:
             sentence += ", where a thread that polls in vain lets others run"
         if timeouts == "due":
             sentence += "; time passed only when nothing else could run"
+        if session.scheduler.patience.has_passed_over:
+            sentence += "; of a wait and its limit that were due together the one set first has ended it"
     if session.scheduler.outside.took_part:
         sentence += "; what came from other processes came when it came"
     left = session.scheduler.abandoned

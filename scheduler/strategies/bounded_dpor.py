@@ -148,15 +148,18 @@ class BoundedDPOR(Recording[_Node]):
     def end(self, trace: Sequence[tuple[int, str]], waiting: Sequence[Choice]) -> None:
         """See `Strategy`."""
         if not self._has_daemons and any(each.daemon for each in waiting):
-            # All is to be seen with other eyes: begin anew.
+            # All is to be seen with other eyes.
             self._has_daemons = True
-            self.nodes.clear()
-            self._things.clear()
-            self._has_begun = False
+            self.begin_anew()
         else:
             _Dependences(self).find(self.unfinished(waiting))
         self.late.clear()
         super().end(trace, waiting)
+
+    def begin_anew(self) -> None:
+        """See `Recording`."""
+        super().begin_anew()
+        self._has_begun = False
 
     def leaves_out(self) -> None:
         """See `Strategy`. Then not all may have been seen.

@@ -86,6 +86,11 @@ class DPOR(Recording[_Node]):
         self._is_abandoned = False
         return True
 
+    def begin_anew(self) -> None:
+        """See `Recording`."""
+        super().begin_anew()
+        self._is_first = True
+
     def _backtrack(self) -> bool:
         """Give up the deepest states that have nothing left; False if none has anything."""
         nodes = self.nodes

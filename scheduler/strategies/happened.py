@@ -26,7 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from scheduler.control import WHOLE
-from scheduler.dependence import CHANGE, JOIN_IN, LOOK, PLAIN, comparable, go_together, touches
+from scheduler.dependence import CHANGE, INTERRUPTS, JOIN_IN, LOOK, PLAIN, comparable, go_together, touches
 from scheduler.errors import ReplayDivergence
 from scheduler.strategy import Choice, Strategy
 
@@ -127,6 +127,9 @@ class Recording(Strategy, Generic[S]):
     def __init__(self) -> None:
         # Whether time has ever passed, or a wait could have ended.
         self.is_timed = False
+        # Whether any thread has been interrupted by another: then each step depends on that.
+        self.has_interrupts = False
+        self._saw_interrupt = False
         # The steps of the execution. It begins like the one before it, with those that are there at its beginning; the
         # last of these is the one that another thread takes this time.
         self.nodes: list[S] = []
@@ -157,8 +160,18 @@ class Recording(Strategy, Generic[S]):
 
     def end(self, trace: Sequence[tuple[int, str]], waiting: Sequence[Choice]) -> None:
         """See `Strategy`. What the program has made is not kept alive any longer."""
+        if self._saw_interrupt and not self.has_interrupts:
+            # All is to be seen with other eyes: begin anew.
+            self.has_interrupts = True
+            self.begin_anew()
         self._objects = []
         self._pending = {}
+
+    def begin_anew(self) -> None:
+        """Forget what was seen: the next execution is the first."""
+        self.nodes.clear()
+        self.late.clear()
+        self._things.clear()
 
     def footprints(self, choices: Sequence[Choice]) -> tuple[dict[int, Footprint], Sequence[int]]:
         """What the pending operations of threads touch, by thread; and which threads could not go on before."""
@@ -181,8 +194,10 @@ class Recording(Strategy, Generic[S]):
 
     def footprint(self, choice: Choice) -> Footprint:
         """What the pending operation of a thread touches."""
+        if choice.op == "interrupt":
+            self._saw_interrupt = True
         parts = choice.footprint
-        if parts is not None and not choice.beside and not choice.daemon:
+        if parts is not None and not choice.beside and not choice.daemon and not self.has_interrupts:
             # Memory, as most often: `touches`, written out.
             thing = self._known.get(id(choice.obj)) or self._thing(choice.obj)
             return tuple(
@@ -194,6 +209,8 @@ class Recording(Strategy, Generic[S]):
         if choice.op in _TIMED:
             self.is_timed = True
         touched = touches(choice)
+        if self.has_interrupts and choice.op != "interrupt":
+            touched = [*touched, (INTERRUPTS, None, LOOK)]
         return tuple([(self.part(obj, part), way) for obj, part, way in touched]) if touched else ()
 
     def part(self, obj: object, part: Any) -> Part:

@@ -168,7 +168,7 @@ def test_a_loop_without_a_step_is_a_livelock_at_its_line() -> None:
     lines = [f"at test_teardown.py:{first + at} in main" for at in (4, 5)]
     assert any(line in str(found.exception) for line in lines)
     assert "no step for 0.5 seconds of real time" in str(found.exception)
-    assert explore(lambda: main(True), strategy="dfs").exhausted
+    assert greenthreads.testing.explore(lambda: main(True), strategy="dpor").exhausted
 
 
 @pytest.mark.parametrize("goes_on", ["with steps", "without"])

@@ -180,7 +180,7 @@ def run_all(
         finally:
             control.access = control.rounds = None
         seen.fairness_used = session.scheduler.fairness_used
-        seen.has_assumed = session.scheduler.has_assumed
+        seen.has_assumed = session.scheduler.patience.has_assumed
     # As an exploration says it.
     seen.exhausted, seen.complete = strategy.exhausted and not seen.has_assumed, strategy.complete
     return seen
