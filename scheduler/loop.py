@@ -516,7 +516,7 @@ class Scheduler:
         deadline = self.timers.next_deadline()
         timeout = None if deadline is None else max(0.0, deadline - self.clock.now())
         pause = _LOOK_ROUND[0]
-        looks_alone = False
+        looks_alone = looked = False
         slices = self._slices
         if slices is not None:
             slices.pause()
@@ -530,7 +530,11 @@ class Scheduler:
                     # The world is outside.
                     self._sleep(None)
                     return
-                if deadlock.anybody_outside():
+                if not looked:
+                    # Most who are outside ring within a moment: no need to look at each of them before.
+                    looked = True
+                    self._sleep(_LOOK_AGAIN)
+                elif deadlock.anybody_outside():
                     looks_alone = False
                     self._sleep(pause)
                     pause = min(2 * pause, _LOOK_ROUND[1])
