@@ -278,6 +278,8 @@ if _new_kqueue is not None:
             """As the standard method."""
             if not isinstance(current_task(), UserTask) or not max_events:
                 return self._kqueue.control(changelist, max_events, timeout)
+            if timeout is not None and (not isinstance(timeout, (int, float)) or not timeout >= 0):
+                return self._kqueue.control(changelist, max_events, timeout)  # It complains.
             _give_way()
             found = self._kqueue.control(changelist, max_events, 0)
             deadline = None if timeout is None else current_task().now() + timeout

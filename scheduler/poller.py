@@ -28,6 +28,7 @@ import errno
 import math
 import os
 import select
+import stat
 from typing import TYPE_CHECKING, Any
 
 from scheduler import control
@@ -204,7 +205,8 @@ class _Kqueue:
 
     READS, WRITES, HUNG = 1, 2, 4
 
-    def __init__(self) -> None:
+    def __init__(self, descriptors: dict[int, Descriptor]) -> None:
+        self._descriptors = descriptors
         self._queue = _new_kqueue()
         self._pipe = _Pipe()
         self.ring = self._pipe.ring
@@ -214,24 +216,31 @@ class _Kqueue:
         event = select.kevent(fd, filter, flags)  # type: ignore[attr-defined,unused-ignore]
         self._queue.control([event], 0, 0)
 
+    def _change_both(self, fd: int, flags: int) -> None:
+        """OSError if neither filter can be changed: one end of a pipe may know one of them only."""
+        first: OSError | None = None
+        for filter in (select.KQ_FILTER_READ, select.KQ_FILTER_WRITE):  # type: ignore[attr-defined,unused-ignore]
+            try:
+                self._change(fd, filter, flags)
+            except OSError as error:
+                if first is not None:
+                    raise first from None
+                first = error
+
     def add(self, fd: int) -> bool:
-        self._change(fd, select.KQ_FILTER_READ, select.KQ_EV_ADD | select.KQ_EV_CLEAR)  # type: ignore[attr-defined,unused-ignore]
-        try:
-            self._change(fd, select.KQ_FILTER_WRITE, select.KQ_EV_ADD | select.KQ_EV_CLEAR)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:
-            pass  # One end of a pipe knows one direction.
-        return True
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            # Reported as readable before its end only.
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        self._change_both(fd, select.KQ_EV_ADD | select.KQ_EV_CLEAR)  # type: ignore[attr-defined,unused-ignore]
+        return fd not in self._descriptors
 
     def report_again(self, fd: int) -> bool:
         # Adding it again evaluates the filters again.
-        return self.add(fd)
+        self.add(fd)
+        return True
 
     def forget(self, fd: int) -> None:
-        for filter in (select.KQ_FILTER_READ, select.KQ_FILTER_WRITE):  # type: ignore[attr-defined,unused-ignore]
-            try:
-                self._change(fd, filter, select.KQ_EV_DELETE)  # type: ignore[attr-defined,unused-ignore]
-            except OSError:
-                pass
+        self._change_both(fd, select.KQ_EV_DELETE)  # type: ignore[attr-defined,unused-ignore]
 
     def reports(self, timeout: float | None) -> list[_Report]:
         reports = []
@@ -239,14 +248,18 @@ class _Kqueue:
             if event.ident == self._pipe.listens:
                 self._pipe.hear()
                 continue
-            mask = 1 if event.filter == select.KQ_FILTER_READ else 2  # type: ignore[attr-defined,unused-ignore]
+            # Nothing tells of urgent data, so no short read is to count as one that has left nothing.
+            mask = 5 if event.filter == select.KQ_FILTER_READ else 2  # type: ignore[attr-defined,unused-ignore]
             if event.flags & select.KQ_EV_EOF:  # type: ignore[attr-defined,unused-ignore]
                 mask = 7
             reports.append((event.ident, mask))
         return reports
 
     def close(self) -> None:
-        self._queue.close()
+        try:
+            self._queue.close()
+        except OSError:
+            pass  # In the child of a fork, which does not inherit it.
         self._pipe.close()
 
 
@@ -300,6 +313,10 @@ def _is_open(fd: int) -> bool:
 # ---- The poller ------------------------------------------------------------------------------------------------------
 
 
+# What a poller asks, unless it is told.
+SYSTEM = next((name for name in ("epoll", "kqueue") if hasattr(select, name)), "select")
+
+
 class Poller:
     """The descriptors of one scheduler."""
 
@@ -309,12 +326,11 @@ class Poller:
         # One that a thread was found waiting for: see `anybody_waits`.
         self._awaited: Descriptor | None = None
         self._system: Any
-        if system is None:
-            system = next((name for name in ("epoll", "kqueue") if hasattr(select, name)), "select")
+        system = system or SYSTEM
         if system == "epoll":
             self._system = _Epoll()
         elif system == "kqueue":
-            self._system = _Kqueue()
+            self._system = _Kqueue(self._descriptors)
         else:
             self._system = _Select(self._descriptors)
         self.ring = self._system.ring

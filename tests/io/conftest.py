@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kqueue_model import SYSTEMS, offer
 
 from greenthreads import Thread, run_scheduler
 from greenthreads.carriers import Kind
@@ -49,3 +50,19 @@ def waits_for_a_descriptor(waits: Callable[[Any], bool]) -> Callable[[Thread], b
         return waits(thread) or (frame is not None and frame.f_code is poller.any_ready.__code__)
 
     return blocked
+
+
+# Those that wait for descriptors in all ways. The others do so on the system's best only.
+ON_EACH_SYSTEM = {"test_descriptors", "test_faults", "test_processes", "test_select", "test_socket", "test_ssl"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    each = metafunc.module.__name__.rpartition(".")[2] in ON_EACH_SYSTEM
+    metafunc.parametrize("system", SYSTEMS if each else SYSTEMS[:1], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the pollers of the schedulers ask."""
+    monkeypatch.setattr(poller, "SYSTEM", offer(request.param, monkeypatch))
+    return str(request.param)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import select as standard
 import selectors as standard_selectors
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import kqueue_model
 import pytest
 
 from greenthreads import Thread, run_scheduler, select, selectors, socket, yield_now
@@ -185,6 +187,37 @@ def test_a_poll_is_as_the_standard_one(pair: Any, outcome: Callable[..., Any]) -
         assert ours.poll(1) == []
 
     run_scheduler(main)
+
+
+def test_a_kqueue_is_as_the_standard_one(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a copy of the module that was imported where the system has one, or the model of one."""
+    monkeypatch.setattr(standard, "kqueue", getattr(standard, "kqueue", kqueue_model.kqueue), raising=False)
+    spec = importlib.util.spec_from_file_location("greenthreads_select_with_kqueue", select.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    reader, writer = pair
+    add = getattr(standard, "kevent", kqueue_model.kevent)(reader.fileno())
+    record: list[Any] = []
+
+    def main() -> None:
+        queue = module.kqueue()
+        record.append(queue.control([add], 1, 0.001))
+        thread = Thread(target=lambda: record.append([each.ident for each in queue.control(None, 5, None)]))
+        thread.start()
+        yield_now()
+        record.append("others run")
+        writer.send(b"x")
+        thread.join()
+        for wrong, error in ((-1, ValueError), ("x", TypeError)):
+            with pytest.raises(error):
+                queue.control(None, 1, wrong)
+        queue.close()
+        record.append(queue.closed)
+
+    run_scheduler(main)
+    assert record == [[], "others run", [reader.fileno()], True]
 
 
 def test_all_names_are_there() -> None:

@@ -178,8 +178,8 @@ def test_what_stands_behind_urgent_data_is_read(in_thread: InThread) -> None:
             b, _ = server.accept()
             with a, b:
                 b.settimeout(10)
-                a.sendall(b"x")
-                found = [b.recv(100)]
+                Thread(target=lambda: a.sendall(b"x")).start()
+                found = [b.recv(100)]  # It has waited, so from now on changes are reported.
                 a.sendall(b"before")
                 a.send(b"!", socket.MSG_OOB)
                 a.sendall(b"after")

@@ -224,8 +224,10 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return answers
 
 
-def test_after_a_short_read_nobody_asks_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_short_read_nobody_asks_in_vain(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first read knows nothing of the socket; those that follow wait until something has come."""
+    if "kqueue" in system:
+        pytest.skip("kqueue does not tell of urgent data, so what a short read has left is always looked for")
     answers: list[str] = []
 
     def main() -> None:

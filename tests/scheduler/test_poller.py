@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from kqueue_model import SYSTEMS, offer
 
 from scheduler import Scheduler, State, VirtualClock, current_task, run_scheduler, sleep, yield_now
 from scheduler import poller as poller_module
@@ -32,15 +33,16 @@ def pair() -> Iterator[Pair]:
         end.close()
 
 
-@pytest.fixture(params=[name for name in ("epoll", "kqueue", "select") if hasattr(select, name)])
-def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
+@pytest.fixture(params=SYSTEMS)
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`run_scheduler`, with each system to ask in turn."""
+    system = offer(request.param, monkeypatch)
 
     def run_main(main: Callable[..., Any], *args: Any) -> Any:
         scheduler = Scheduler()
 
         def with_poller() -> Any:
-            scheduler.poller = Poller(scheduler, request.param)
+            scheduler.poller = Poller(scheduler, system)
             scheduler.call_root()
             return main(*args)
 
@@ -285,11 +287,50 @@ def test_two_sockets_one_number(run: Callable[..., Any]) -> None:
     run(main)
 
 
-def test_a_file_on_a_disk_is_always_ready(tmp_path: Any) -> None:
+def test_a_file_on_a_disk_is_always_ready(run: Callable[..., Any], tmp_path: Any) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
     with open(path, "rb") as file:
-        assert run_scheduler(wait_for, file.fileno(), READ)
+        assert run(wait_for, file.fileno(), READ)
+        file.read()
+        assert run(wait_for, file.fileno(), READ)
+
+
+def test_both_ends_of_a_pipe(run: Callable[..., Any]) -> None:
+    """Each knows one direction only."""
+    read, write = os.pipe()
+
+    def main() -> list[bool]:
+        reader = spawn(lambda: wait_for(read, READ))
+        yield_now()
+        found = [wait_for(write, WRITE)]
+        os.write(write, b"x")
+        reader.join()
+        return [*found, wait_for(read, READ)]
+
+    try:
+        assert run(main) == [True, True]
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_what_is_watched_is_watched_once(run: Callable[..., Any], pair: Pair) -> None:
+    """Who asks for the record of a file that is watched gets that one, and whoever waits there goes on waiting."""
+    a, b = pair
+
+    def main() -> Any:
+        poller = current_task().scheduler.poller  # type: ignore[union-attr]
+        assert poller is not None
+        reader = spawn(lambda: wait_for(a.fileno(), READ))
+        yield_now()
+        assert poller.watch(a.fileno()) is poller.watch(a.fileno())
+        assert reader.state is State.PARKED
+        b.send(b"x")
+        reader.join()
+        return reader.exception
+
+    assert run(main) is None
 
 
 def test_threads_that_only_yield_starve_nobody(run: Callable[..., Any], pair: Pair) -> None:
@@ -435,7 +476,7 @@ def test_a_handler_that_raises_while_reports_are_passed_on_loses_none(pair: Pair
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_a_fork_has_a_poller_of_its_own(pair: Pair) -> None:
+def test_a_fork_has_a_poller_of_its_own(run: Callable[..., Any], pair: Pair) -> None:
     """What the child closes goes on being watched in the parent, and the child can wait for it before that."""
     a, b = pair
 
@@ -457,10 +498,10 @@ def test_a_fork_has_a_poller_of_its_own(pair: Pair) -> None:
         b.send(b"x")
         reader.join()
 
-    run_scheduler(main)
+    run(main)
 
 
-def test_threads_that_end_may_still_wait_for_descriptors(pair: Pair) -> None:
+def test_threads_that_end_may_still_wait_for_descriptors(run: Callable[..., Any], pair: Pair) -> None:
     a, b = pair
     record: list[object] = []
 
@@ -478,17 +519,17 @@ def test_threads_that_end_may_still_wait_for_descriptors(pair: Pair) -> None:
         me.scheduler.spawn(daemon, daemon=True)
         yield_now()
 
-    run_scheduler(main)
+    run(main)
     assert record == [True, b"bye"]
 
 
-def test_the_poller_goes_with_the_scheduler(pair: Pair) -> None:
+def test_the_poller_goes_with_the_scheduler(run: Callable[..., Any], pair: Pair) -> None:
     def count() -> int:
         return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
     before = count()
     for _ in range(3):
-        run_scheduler(wait_for, pair[0].fileno(), WRITE)
+        run(wait_for, pair[0].fileno(), WRITE)
     assert count() == before
     assert poller_module.pollers == {}
 
