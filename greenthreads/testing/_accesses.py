@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import collections
 import gc
+import inspect
 import operator
 import sys
 import types
@@ -42,6 +43,7 @@ from greenthreads.testing._containers import (
     WRITE_WHOLE,
     ByType,
     forget_containers,
+    generators,
     underlying,
 )
 from greenthreads.testing._names import AttributeName, Variable, forget_types
@@ -136,12 +138,23 @@ def announce_read(things: Iterable[object]) -> None:
             continue
         if kind in ITERATORS:
             found[id(thing)] = (thing, WRITE_WHOLE)
+            if kind in ADAPTERS:
+                found.update((id(each), (each, WRITE_WHOLE)) for each in generators(thing))
+        elif kind is types.GeneratorType:
+            if not _is_fresh_expression(thing):
+                found.update((id(each), (each, WRITE_WHOLE)) for each in generators(thing))
+            continue
         elif kind not in VIEWS and not TABLES[kind]:
             continue
         for container in underlying(thing):
             found.setdefault(id(container), (container, READ_WHOLE))
     if found:
         announce_all(list(found.values()))
+
+
+def _is_fresh_expression(thing: Any) -> bool:
+    """Whether it is a generator expression that nobody has stepped: nearly always one that is made for this use."""
+    return thing.__name__ == "<genexpr>" and inspect.getgeneratorstate(thing) == inspect.GEN_CREATED
 
 
 def deep(things: Iterable[object], limit: int = 64) -> Iterator[object]:
@@ -462,6 +475,11 @@ def steps(iterator: Any) -> Any:
     if kind is types.GeneratorType:
         return map(next, _any_steps(iterator, [(iterator, WRITE_WHOLE)])) if shared else iterator
     sources = list(underlying(iterator))
+    if kind in ADAPTERS:
+        stepped = [(each, WRITE_WHOLE) for each in generators(iterator) if not _is_fresh_expression(each)]
+        if stepped:
+            mine = [(iterator, WRITE_WHOLE)] if shared else []
+            return map(next, _any_steps(iterator, [*((each, READ_WHOLE) for each in sources), *stepped, *mine]))
     if shared:
         return map(next, _any_steps(iterator, [*((each, READ_WHOLE) for each in sources), (iterator, WRITE_WHOLE)]))
     if not sources:

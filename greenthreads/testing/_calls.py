@@ -42,6 +42,7 @@ from greenthreads.testing._containers import (
     TABLES,
     VIEWS,
     WRITE_WHOLE,
+    generators,
     underlying,
 )
 from greenthreads.testing._names import attribute_name
@@ -86,6 +87,7 @@ def _named_for_write(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
 def _step(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
     if args and (type(args[0]) in ITERATORS or type(args[0]) is types.GeneratorType):
         accesses: list[tuple[Any, Footprint]] = [(source, READ_WHOLE) for source in underlying(args[0])]
+        accesses += [(each, WRITE_WHOLE) for each in generators(args[0]) if each is not args[0]]
         announce_all([*accesses, (args[0], WRITE_WHOLE)])
 
 
@@ -168,7 +170,7 @@ def announce_method(obj: Any, name: str, args: tuple[Any, ...]) -> None:
             announce_all([each for each in found.values() if each[1]])
         if name in _NOTED and args:
             tell(args[-1])
-    elif name in ("__next__", "send"):
+    elif name in ("__next__", "send") or (kind is types.GeneratorType and name in ("close", "throw")):
         _step((obj,), {})
     elif name in ("__setattr__", "__delattr__"):
         _named_for_write((obj, *args), {})
@@ -182,7 +184,7 @@ def announce_method(obj: Any, name: str, args: tuple[Any, ...]) -> None:
 
 def _is_read(thing: object) -> bool:
     kind = type(thing)
-    return kind in VIEWS or kind in ITERATORS or bool(TABLES[kind])
+    return kind in VIEWS or kind in ITERATORS or kind is types.GeneratorType or bool(TABLES[kind])
 
 
 def announce_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -280,6 +282,8 @@ def _touches(function: Any) -> bool:
         of = function.__self__
         if of is None or type(of) is types.ModuleType:
             return id(function) in _CALLS
+        if type(of) is types.GeneratorType:
+            return function.__name__ in ("__next__", "close", "send", "throw")
         return function.__name__ in BASE_TABLES[type(of)] or function.__name__ in ("__next__", "send", "join")
     if kind in _DESCRIPTORS:
         return function.__objclass__ in CONTAINERS

@@ -406,6 +406,29 @@ ADAPTERS: Final = frozenset(
 ITERATORS: Final = _over_containers | ADAPTERS
 
 
+def generators(thing: object) -> Iterator[Any]:
+    """The generators that a step of `thing` steps: itself, what it delegates to, and what an adapter stands on."""
+    pending = [thing]
+    for _depth in range(_MANY):
+        below: list[object] = []
+        for each in pending:
+            kind = type(each)
+            if kind is types.GeneratorType:
+                yield each
+                if each.gi_yieldfrom is not None:  # type: ignore[attr-defined]
+                    below.append(each.gi_yieldfrom)  # type: ignore[attr-defined]
+            elif kind in ADAPTERS:
+                for other in gc.get_referents(each):
+                    # As in `underlying`.
+                    if type(other) is tuple:
+                        below.extend(other if kind is zip or kind is map else ())
+                    else:
+                        below.append(other)
+        if not below:
+            return
+        pending = below
+
+
 def underlying(thing: object) -> Iterator[Any]:
     """The mutable containers that a view or a built-in iterator reads from, and a container itself."""
     pending = [thing]

@@ -470,7 +470,7 @@ def test_iteration_in_comprehensions_and_generators(check: Check) -> None:
         "list SIZE:r", "list SIZE:r 0:r", "list SIZE:r",
         "list SIZE:r", "list SIZE:r 0:r", "list SIZE:r", "list SIZE:r 0:r", "list SIZE:r", "list SIZE:r",
         "list SIZE:r", "list SIZE:r 0:r", "list SIZE:r",
-        "list SIZE:r", "list SIZE:r 0:r", "list SIZE:r", "list WHOLE:r",
+        "generator WHOLE:w", "list SIZE:r", "list SIZE:r 0:r", "list SIZE:r", "list WHOLE:r",
     ]  # fmt: skip
 
 
