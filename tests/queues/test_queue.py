@@ -409,3 +409,50 @@ def test_the_same_program_runs_on_the_standard_queue() -> None:
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="the standard module has shutdown since Python 3.13")
 def test_shut_down_is_the_standard_exception() -> None:
     assert greenthreads.ShutDown is standard.ShutDown
+
+
+def test_a_stack_that_ends_in_the_switch_of_a_get_loses_neither_thread_nor_item() -> None:
+    record: list[object] = []
+    queue: Queue[int] = Queue()
+    over = False
+
+    def descend(number: int) -> None:
+        if number:
+            descend(number - 1)
+        got.append(queue.get())
+        descend(0)
+
+    def overflow(number: int) -> None:
+        with pytest.raises(RecursionError):
+            descend(number)
+        record.append("overflow")
+
+    def put() -> None:
+        while not over:
+            if queue.empty():
+                queue.put(next(numbers))
+            sleep(1e-9)
+        record.append("end")
+
+    def main() -> None:
+        nonlocal over
+        Thread(target=put).start()
+        for number in range(6):
+            thread = Thread(target=overflow, args=(number,))
+            thread.start()
+            thread.join()
+            assert not queue._getters
+        over = True
+
+    numbers = iter(range(10_000))
+    got: list[int] = []
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(200)
+    try:
+        run_scheduler(main)
+    finally:
+        sys.setrecursionlimit(limit)
+    while not queue.empty():
+        got.append(queue.get())
+    assert record == [*6 * ["overflow"], "end"]
+    assert got == list(range(next(numbers)))
