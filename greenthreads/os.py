@@ -53,7 +53,8 @@ def until_ready(fd: int, events: int, deadline: float | None = None) -> bool:
 
 def read(fd: int, length: int, /) -> bytes:
     """As the standard function."""
-    if isinstance(current_task(), UserTask):
+    # Nothing is read without a wait.
+    if length and isinstance(current_task(), UserTask):
         until_ready(fd, READ)
     return _read(fd, length)
 
@@ -63,14 +64,21 @@ def write(fd: int, data: Any, /) -> int:
     if not isinstance(current_task(), UserTask) or stat.S_ISREG(_fstat(fd).st_mode):
         return _write(fd, data)
     with memoryview(data) as view, view.cast("B") as whole:
+        if not whole:
+            return _write(fd, whole)  # Without a wait.
         sent = 0
-        while True:
+        while sent < len(whole):
             until_ready(fd, WRITE)
-            if not _get_blocking(fd):
-                return sent + _write(fd, whole[sent:])
-            sent += _write(fd, whole[sent : sent + _PIECE])
-            if sent >= len(whole):
-                return sent
+            try:
+                if not _get_blocking(fd):
+                    return sent + _write(fd, whole[sent:])
+                sent += _write(fd, whole[sent : sent + _PIECE])
+            except OSError:
+                # What was taken counts, as in a single call; the next one says what is wrong.
+                if not sent:
+                    raise
+                break
+        return sent
 
 
 if hasattr(_standard, "readv"):

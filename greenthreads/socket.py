@@ -218,7 +218,7 @@ class socket(_standard.socket):
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """As the standard method. `b""` at the end."""
         record = self._watch
-        if record.readable or flags or self._timeout is not None or control.active is not None:
+        if record.readable or flags or bufsize < 1 or self._timeout is not None or control.active is not None:
             return self._receive(bufsize, flags)
         # What follows does no more than `_receive`. It is what a server's threads do all day: nothing has come since
         # they read last, and they wait for it without a timeout.
@@ -243,7 +243,8 @@ class socket(_standard.socket):
 
     def _receive(self, bufsize: int, flags: int) -> bytes:
         deadline = _UNSET if control.active is None else self._turn(READ, flags)
-        if not self._watch.readable and self._timeout != 0.0 and not flags:
+        # Not for nothing, which does not wait; nor for less, which is an error.
+        if not self._watch.readable and self._timeout != 0.0 and not flags and bufsize > 0:
             deadline = self._wait(READ, deadline)
         while True:
             try:
@@ -274,7 +275,12 @@ class socket(_standard.socket):
     def recv_into(self, buffer: Any, nbytes: int | None = 0, flags: int = 0) -> int:
         """As the standard method."""
         deadline = _UNSET if control.active is None else self._turn(READ, flags)
-        if not self._watch.readable and self._timeout != 0.0 and not flags:
+        if (
+            not self._watch.readable
+            and self._timeout != 0.0
+            and not flags
+            and (nbytes or memoryview(buffer).nbytes) > 0
+        ):
             deadline = self._wait(READ, deadline)
         while True:
             try:

@@ -93,7 +93,7 @@ class SSLSocket(_standard.SSLSocket, _socket.socket):  # type: ignore[misc]
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
         """As the standard method."""
-        if self._was_short:
+        if self._was_short and len:
             self._was_short = False
             if self._timeout is None and control.active is None and self._is_empty():
                 self._wait(READ, None)

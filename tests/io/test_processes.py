@@ -205,6 +205,44 @@ def test_reading_and_writing_a_pipe(in_thread: InThread) -> None:
     assert in_thread(body) == size
 
 
+def test_nothing_is_read_or_written_without_a_wait(in_thread: InThread) -> None:
+    read, write = standard.pipe()
+    try:
+        found = [in_thread(os.read, read, 0)]
+        standard.set_blocking(write, False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                standard.write(write, bytes(4096))
+        standard.set_blocking(write, True)
+        found.append(in_thread(os.write, write, b""))
+    finally:
+        standard.close(read)
+        standard.close(write)
+    assert found == [b"", 0]
+
+
+def test_what_was_written_counts_though_the_reader_goes(in_thread: InThread) -> None:
+    read, write = standard.pipe()
+
+    def body() -> int:
+        def take_some() -> None:
+            os.read(read, 4096)
+            standard.close(read)
+
+        reader = Thread(target=take_some)
+        reader.start()
+        count = os.write(write, bytes(1_000_000))
+        reader.join()
+        with pytest.raises(BrokenPipeError):
+            os.write(write, b"more")
+        return int(count)
+
+    try:
+        assert 0 < in_thread(body) < 1_000_000
+    finally:
+        standard.close(write)
+
+
 def test_others_run_while_one_reads_a_pipe() -> None:
     record: list[object] = []
 

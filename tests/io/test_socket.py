@@ -169,6 +169,30 @@ def test_the_end_is_seen_after_a_short_read(in_thread: InThread) -> None:
     assert in_thread(body) == [b"one", b"two", b"", b""]
 
 
+def test_nothing_is_received_without_a_wait(in_thread: InThread, outcome: Callable[..., Any]) -> None:
+    """Also after a short read, where the next one would wait at once."""
+
+    def body() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            a = socket.create_connection(server.getsockname())
+            b, _ = server.accept()
+        with a, b, standard.socket() as theirs:
+            sender = Thread(target=lambda: a.sendall(b"x"))
+            sender.start()
+            assert b.recv(100) == b"x"
+            sender.join()
+            for call in (
+                lambda sock: sock.recv(0),
+                lambda sock: sock.recv(-1),
+                lambda sock: sock.recv_into(bytearray()),
+                lambda sock: sock.recv_into(bytearray(), 0),
+                lambda sock: sock.recv_into(bytearray(1), -1),
+            ):
+                assert outcome(call, b) == outcome(call, theirs)
+
+    in_thread(body)
+
+
 def test_what_stands_behind_urgent_data_is_read(in_thread: InThread) -> None:
     """A read stops at the mark: it is short, and has not left nothing."""
 

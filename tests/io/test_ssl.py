@@ -254,6 +254,19 @@ def test_after_a_short_read_nobody_asks_in_vain(system: str, monkeypatch: pytest
     assert answers.count("data") == 10
 
 
+def test_nothing_is_read_without_a_wait(in_scheduler: Any) -> None:
+    """Also after a short read, where the next one would wait at once."""
+
+    def body(client: Any, server: Any) -> list[Any]:
+        sender = Thread(target=lambda: server.send(b"x"))
+        sender.start()
+        found = [client.recv(100), client.recv(0), client.read(0)]
+        sender.join()
+        return found
+
+    assert in_scheduler(body) == [b"x", b"", b""]
+
+
 @pytest.mark.parametrize("together", [1, 2, 5])
 def test_records_that_came_together_are_all_read(in_scheduler: Any, together: int) -> None:
     """A short read says that there is nothing left, but not of the next record, which may be there."""
