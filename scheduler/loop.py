@@ -410,12 +410,16 @@ class Scheduler:
 
     def _await_another(self) -> bool:
         """Find a thread that must end before we do; False if there is none."""
-        # The newest: those that are ready have run by then, and are not awaited one by one.
-        for task in reversed(list(self.tasks)):
-            if not task.daemon:
-                self._awaited = task
-                return True
-        return False
+        while True:
+            try:
+                # The newest: those that are ready have run by then, and are not awaited one by one.
+                for task in reversed(self.tasks):
+                    if not task.daemon:
+                        self._awaited = task
+                        return True
+                return False
+            except RuntimeError:
+                pass  # Another kernel thread has started one meanwhile.
 
     def _make_calls(self) -> None:
         # Only what was here on entry: a call may post again, and an unbounded drain would starve the threads.

@@ -180,11 +180,11 @@ def test_a_thread_can_be_started_from_outside_while_any_other_keeps_the_schedule
     class Tasks(dict[Any, None]):
         """Starts a thread at the moment when the scheduler looks."""
 
-        def __iter__(self) -> Any:
+        def __reversed__(self) -> Any:
             if scheduler.main.done and not record:
                 record.append("the scheduler looks")
                 scheduler.spawn(lambda: record.append("late"))
-            return super().__iter__()
+            return super().__reversed__()
 
     def main() -> None:
         scheduler.tasks = Tasks(scheduler.tasks)
