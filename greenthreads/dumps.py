@@ -20,6 +20,10 @@ import re
 import signal
 import sys
 import time
+
+# By name: a program may put ours into the module later.
+from signal import getsignal
+from signal import signal as set_handler
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 from greenthreads._unpatched import get_ident
@@ -355,10 +359,10 @@ def dump_on_signal(
         if not hasattr(signal, "SIGQUIT"):
             raise ValueError("this system has no SIGQUIT: name another signal")
         signum = signal.SIGQUIT
-    before = signal.getsignal(signum)
+    before = getsignal(signum)
     if isinstance(before, _Dumper):
         before = _before[signum]
-    signal.signal(signum, _Dumper(file, words, before if chain else None))
+    set_handler(signum, _Dumper(file, words, before if chain else None))
     _before[signum] = before
 
 
@@ -369,6 +373,6 @@ def undump_on_signal(signum: int | None = None) -> bool:
     if signum is None or signum not in _before:
         return False
     before = _before.pop(signum)
-    if isinstance(signal.getsignal(signum), _Dumper):
-        signal.signal(signum, signal.SIG_DFL if before is None else before)
+    if isinstance(getsignal(signum), _Dumper):
+        set_handler(signum, signal.SIG_DFL if before is None else before)
     return True

@@ -117,7 +117,9 @@ class _Watch:
         try:
             if not self._bell.acquire(True, seconds):
                 # Inside the library it may be on its way out of the block, and then has been in time.
-                while not self._over and not self._task.try_interrupt(self.interrupt()):
+                looks = 0
+                while not self._over and not self._task.try_interrupt(self.interrupt(), at_end=looks > 100):
+                    looks += 1
                     sleep(0.0001)
         finally:
             self._ended.release()

@@ -12,6 +12,9 @@ import signal
 import sys
 import threading
 from _thread import get_ident
+
+# By name: a program may put ours into the module later.
+from signal import getsignal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scheduler.kernel import on_main_kernel_thread
@@ -105,7 +108,7 @@ def _of_watchdog(function: Any) -> bool:
 
 def _has_handler() -> bool:
     for number in signal.valid_signals():
-        handler = signal.getsignal(number)
+        handler = getsignal(number)
         if not callable(handler) or handler is signal.default_int_handler or isinstance(handler, signal.Handlers):
             continue
         # Our own: the one for Ctrl-C raises in the main thread, which ends the wait, but nobody counts on it.

@@ -228,14 +228,21 @@ class KernelTask(Task):
         call returns. A kernel thread that runs a scheduler is interrupted as its main user thread.
         """
         mine = self._ident == get_ident()
-        until = monotonic() + _LONG_INSIDE
-        while not self.try_interrupt(exc, anywhere=mine or monotonic() > until):
+        place, until = None, 0.0
+        tired = monotonic() + _LONG_AT_END
+        while not self.try_interrupt(
+            exc, anywhere=mine or (place is not None and monotonic() > until), at_end=monotonic() > tired
+        ):
+            # A thread that moves on is not blocked, however often it is met inside.
+            before, place = place, shield.place_of(self._ident)
+            if place != before:
+                until = monotonic() + _LONG_INSIDE
             _let_others_run()
 
-    def try_interrupt(self, exc: BaseException, *, anywhere: bool = False) -> bool:
+    def try_interrupt(self, exc: BaseException, *, anywhere: bool = False, at_end: bool = False) -> bool:
         """`interrupt`, unless the thread is inside the library just now and not parked: then False.
 
-        `anywhere`: there, too.
+        Nor if a `with` block of its may just be ending, unless `at_end`. `anywhere`: there, too.
         """
         scheduler = fork.running.get(self._ident or 0)
         if scheduler is not None:
@@ -249,7 +256,7 @@ class KernelTask(Task):
         with _interrupting:
             if self.interruptible and not self.done and self._ident is not None:
                 before, self.interrupted = self.interrupted, True
-                if not shield.raise_outside(self._ident, type(exc), anywhere=anywhere):
+                if not shield.raise_outside(self._ident, type(exc), anywhere=anywhere, at_end=at_end):
                     self.interrupted = before
                     return False
             elif not self.interrupted:
@@ -276,7 +283,10 @@ class KernelTask(Task):
             return early
 
 
-# No code of the library takes as many seconds. Should some block all the same, it is interrupted there.
+# For a thread that always seems to be at the end of a block: a short loop in one.
+_LONG_AT_END = 0.02
+
+# No code of the library stays in one place for as many seconds. Should some block, it is interrupted there.
 _LONG_INSIDE = 1.0
 
 # Held while it is decided whether an asynchronous exception is still in time.

@@ -7,11 +7,13 @@ thread stands. In the library, it will soon have come out, or be parked, where i
 again then.
 
 **Look and raise are one step**, or the thread might enter the library in between. The interpreter changes from one
-kernel thread to another only after a call, at the start of a function, or at a backward jump. Between the look and the
-call that raises there is none of these: the frames of all threads come out of an attribute, not of a call.
+kernel thread to another only after a call, at the start of a function, or at a jump (since 3.11, at a backward jump).
+Between the look and the call that raises there is none of these: the frames of all threads come out of an attribute,
+not of a call, and which call it is to be comes out of a tuple, not of an `if`.
 
-Nor can the exception be raised late: it comes where the thread next gives others a chance to run, and that is where it
-stands now, outside.
+Then it is raised where the thread stands, outside: the interpreter looks for it when it has let others run. Since 3.13
+it does so one look too late, which may be in the library: see lookahead.py. So a thread that stands just before the end
+of a `with` block is left alone, too; but not for long, if it always does.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from _thread import get_ident
 from types import CodeType
 from typing import Any
 
-__all__ = ["passages", "raise_outside", "shielded", "take_back"]
+from scheduler.lookahead import may_end_block
+
+__all__ = ["passages", "place_of", "raise_outside", "shielded", "take_back"]
 
 _folder = os.path.dirname(os.path.abspath(__file__))
 
@@ -32,6 +36,8 @@ _folder = os.path.dirname(os.path.abspath(__file__))
 shielded = {os.path.join(_folder, name) for name in os.listdir(_folder) if name.endswith(".py")}
 # But for functions that call one of the program's: that may be in C, have no frame, and block as long as it likes.
 passages: set[CodeType] = set()
+# Whether the interpreter is late, see above.
+_IS_LATE = sys.version_info >= (3, 13)
 
 
 class _Looker:
@@ -44,22 +50,40 @@ class _Looker:
 _look = _Looker()
 
 
-def raise_outside(ident: int, kind: type[BaseException], *, anywhere: bool = False) -> bool:
+def raise_outside(ident: int, kind: type[BaseException], *, anywhere: bool = False, at_end: bool = False) -> bool:
     """Raise `kind()` in kernel thread `ident`, at its next bytecode; False, and nothing, if it is in the library.
 
-    `anywhere`: there, too.
+    Or if it may be at the end of a `with` block, unless `at_end`. `anywhere`: there, too.
     """
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     number, argument = ctypes.c_ulong(ident), ctypes.py_object(kind)
+    choice = (raise_in, _leave_alone)
+    seen = sys._current_frames().get(ident) if _IS_LATE and not (anywhere or at_end) else None
+    at = -1 if seen is None else seen.f_lasti
+    if seen is not None and may_end_block(seen):
+        return False
+    is_late = seen is not None
     try:
-        # From here to the call there must be no other call, and no loop.
-        code = _look.frames[ident].f_code
-        if not anywhere and code.co_filename in shielded and code not in passages:
-            return False
+        # From here to the call there must be no other call, and no jump.
+        frame = _look.frames[ident]
+        code = frame.f_code
+        inside = (code.co_filename in shielded) > (code in passages)
+        moved = is_late & ((frame is not seen) | (frame.f_lasti != at))
+        done = choice[(inside | moved) > anywhere](number, argument)
     except KeyError:
-        pass  # It has no frame: not yet, or not any more.
-    raise_in(number, argument)
-    return True
+        raise_in(number, argument)  # It has no frame: not yet, or not any more.
+        return True
+    return done is not None
+
+
+def _leave_alone(_number: object, _argument: object) -> None:
+    pass
+
+
+def place_of(ident: int | None) -> object:
+    """Where kernel thread `ident` stands, to be compared."""
+    frame = None if ident is None else sys._current_frames().get(ident)
+    return None if frame is None else (frame.f_code, frame.f_lasti)
 
 
 class _Nothing(BaseException):

@@ -17,6 +17,10 @@ from __future__ import annotations
 
 import functools
 import signal
+
+# By name: a program may put ours into the module later.
+from signal import getsignal
+from signal import signal as set_handler
 from typing import TYPE_CHECKING, Any
 
 from scheduler import control
@@ -96,14 +100,14 @@ class CtrlC(Handler):
     def install(self) -> None:
         """Take SIGINT over, on the main kernel thread and from the default handler only."""
         if on_main_kernel_thread():
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                signal.signal(signal.SIGINT, self)
+            if getsignal(signal.SIGINT) is signal.default_int_handler:
+                set_handler(signal.SIGINT, self)
                 self._installed = True
 
     def restore(self) -> None:
         """Give SIGINT back, if it is still ours."""
-        if self._installed and signal.getsignal(signal.SIGINT) is self:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._installed and getsignal(signal.SIGINT) is self:
+            set_handler(signal.SIGINT, signal.default_int_handler)
 
 
 def _in_engine(frame: FrameType | None) -> bool:

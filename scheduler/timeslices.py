@@ -28,6 +28,10 @@ import signal
 import sys
 import weakref
 from _thread import interrupt_main
+
+# By name: a program may put ours into the module later.
+from signal import getsignal
+from signal import signal as set_handler
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scheduler.continuation import Continuation, current
@@ -198,14 +202,14 @@ class SliceBySignal(Slices):
             (signal.ITIMER_REAL, signal.SIGALRM),
             (signal.ITIMER_VIRTUAL, signal.SIGVTALRM),
         ):
-            if signal.getsignal(number) is signal.SIG_DFL and signal.getitimer(timer) == (0.0, 0.0):
+            if getsignal(number) is signal.SIG_DFL and signal.getitimer(timer) == (0.0, 0.0):
                 self._timer, self._number = int(timer), int(number)
                 break
         else:
             raise SchedulerError(
                 "time slices need a timer, and this program has handlers for both SIGALRM and SIGVTALRM"
             )
-        signal.signal(self._number, self)
+        set_handler(self._number, self)
         # System calls go on by themselves: C code that knows nothing of us need not expect to be interrupted.
         signal.siginterrupt(self._number, False)
         self.resume()
@@ -213,9 +217,9 @@ class SliceBySignal(Slices):
     def end(self) -> None:
         """Stop the timer, and give the signal back."""
         self.pause()
-        handler: object = signal.getsignal(self._number)
+        handler: object = getsignal(self._number)
         if handler is self:
-            signal.signal(self._number, signal.SIG_DFL)
+            set_handler(self._number, signal.SIG_DFL)
 
     def pause(self) -> None:
         """Stop the timer: nobody runs."""

@@ -276,9 +276,9 @@ def test_a_thread_that_fails_as_it_starts_and_the_one_that_starts_it_do_not_inte
     record: list[bool] = []
     raise_outside = shield.raise_outside
 
-    def heard(ident: int, kind: type[BaseException], *, anywhere: bool = False) -> bool:
+    def heard(ident: int, kind: type[BaseException], *, anywhere: bool = False, at_end: bool = False) -> bool:
         record.append(anywhere and ident != threading.get_ident())
-        return raise_outside(ident, kind, anywhere=anywhere)
+        return raise_outside(ident, kind, anywhere=anywhere, at_end=at_end)
 
     monkeypatch.setattr(shield, "raise_outside", heard)
     for _ in range(3):

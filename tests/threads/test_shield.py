@@ -162,7 +162,8 @@ def test_a_sleep_in_a_signal_handler_does_not_disturb_the_wait_that_it_interrupt
 
 def test_an_exception_that_is_taken_back_leaves_nothing_for_the_interpreter_to_look_for(script: Any) -> None:
     """On Python 3.11 it would look for ever, at the start of a function that is traced."""
-    assert script("""
+    assert (
+        script("""
         import sys
         from scheduler import shield
 
@@ -170,7 +171,9 @@ def test_an_exception_that_is_taken_back_leaves_nothing_for_the_interpreter_to_l
         sys.settrace(lambda *_args: None)
         (lambda: print("runs"))()
         sys.settrace(None)
-    """).stdout == "runs\n"
+    """).stdout
+        == "runs\n"
+    )
 
 
 def test_a_thread_may_interrupt_itself() -> None:
@@ -199,6 +202,32 @@ def test_should_some_code_of_ours_block_it_is_interrupted_there(blocked_inside: 
     thread.join()
     # It never came out.
     assert record == ["interrupted"]
+
+
+def test_one_that_moves_is_not_blocked_however_often_it_is_met_inside(monkeypatch: Any) -> None:
+    looks: list[bool] = []
+    time = [0.0]
+
+    def met_inside(_ident: int, _kind: object, *, anywhere: bool, at_end: bool) -> bool:
+        looks.append(anywhere)
+        time[0] += 0.4
+        return anywhere
+
+    places = iter([*range(10), *[9] * 3])
+    go_on = threading.Event()
+    thread = Thread(target=go_on.wait, kind="kernel")
+    thread.start()
+    monkeypatch.setattr(scheduler.kernel, "monotonic", lambda: time[0])
+    monkeypatch.setattr(shield, "raise_outside", met_inside)
+    monkeypatch.setattr(shield, "place_of", lambda _ident: next(places))
+    try:
+        thread._task.interrupt(ThreadInterrupted())  # type: ignore[union-attr]
+    finally:
+        monkeypatch.undo()
+        go_on.set()
+        thread.join()
+    # At each of ten looks it is somewhere else. Then it stays there for more than a second.
+    assert looks == [False] * 13 + [True]
 
 
 def test_one_that_comes_as_a_scheduler_starts_finds_its_main_thread() -> None:
@@ -266,6 +295,17 @@ def using(manager: AbstractContextManager[object]) -> Callable[[], None]:
     return work
 
 
+def with_a_loop_at_its_end(manager: AbstractContextManager[object]) -> Callable[[], None]:
+    """From Python 3.13 an interrupt at the last jump is raised in the next function that is called: `__exit__`."""
+
+    def work() -> None:
+        with manager:
+            for _ in range(3):
+                pass
+
+    return work
+
+
 def a_condition() -> tuple[Callable[[], None], Callable[[], bool]]:
     condition = Condition()
 
@@ -291,6 +331,7 @@ def an_rwlock() -> tuple[Callable[[], None], Callable[[], bool]]:
 
 WORK: dict[str, Callable[[], tuple[Callable[[], object], Callable[[], object]]]] = {
     "Lock": lambda: (using(lock := Lock()), lambda: not lock.locked() and not lock._waiters),
+    "Lock, after a loop": lambda: (with_a_loop_at_its_end(lock := Lock()), lambda: not lock.locked()),
     "RLock": lambda: (using(lock := RLock()), lambda: not lock.locked() and not lock._waiters),
     "Semaphore": lambda: (using(s := Semaphore()), lambda: s._value == 1 and not s._waiters),
     "BoundedSemaphore": lambda: (using(s := BoundedSemaphore()), lambda: s._value == 1 and not s._waiters),
