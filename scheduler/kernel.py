@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["KernelTask", "current_task", "here", "kernel_ident", "longest_sleep", "on_main_kernel_thread"]
 
 # How long the main kernel thread sleeps at a time.
-_SIGNAL_ROUND = 0.5
+SIGNAL_ROUND = 0.5
 # Identifiers of user threads are counted from 1, those of kernel threads are addresses.
 _LEAST_ADDRESS = 1 << (32 if sys.maxsize > 1 << 32 else 24)
 
@@ -68,7 +68,7 @@ def longest_sleep() -> float:
     nothing short; neither does one that the system gives to another kernel thread, or any on Windows. Nobody can close
     that gap from here, so it is made short: the flag is looked at after each sleep.
     """
-    return _SIGNAL_ROUND if on_main_kernel_thread() else TIMEOUT_MAX
+    return SIGNAL_ROUND if on_main_kernel_thread() else TIMEOUT_MAX
 
 
 def kernel_ident(ident: int) -> int:

@@ -35,7 +35,7 @@ from scheduler import deadlock, fork, observers
 from scheduler.clock import Clock, MonotonicClock
 from scheduler.continuation import Continuation, current
 from scheduler.errors import Deadlock, SchedulerBug, SchedulerError, TaskExit
-from scheduler.kernel import KernelTask, current_task, here, longest_sleep
+from scheduler.kernel import SIGNAL_ROUND, KernelTask, current_task, here, longest_sleep
 from scheduler.policy import Policy, ready_queue
 from scheduler.poller import Poller
 from scheduler.root import RootTask
@@ -82,8 +82,8 @@ class Scheduler:
     """
 
     __slots__ = (
-        "__weakref__", "_at_end", "_awaited", "_bell", "_calls", "_closed", "_early", "_passes", "_root_comes",
-        "_slices", "_started", "_timeslice",
+        "__weakref__", "_at_end", "_awaited", "_bell", "_calls", "_closed", "_early", "_longest_sleep", "_passes",
+        "_root_comes", "_slices", "_started", "_timeslice",
         "ambient", "asleep", "clock", "forked", "host", "idle", "main", "now", "orphaned", "poller", "ready", "root",
         "start", "suspended", "tasks", "timers",
     )  # fmt: skip
@@ -133,6 +133,7 @@ class Scheduler:
         self.start: Callable[[UserTask], object] = _start
         self.root: RootTask
         self._passes = _MOST_PASSES
+        self._longest_sleep: float
         # The record of the kernel thread that runs the scheduler, and the main user thread's.
         self.host: KernelTask
         self.main: UserTask
@@ -350,6 +351,7 @@ class Scheduler:
         if not isinstance(host, KernelTask):
             raise SchedulerBug(f"{host!r} is not the record of a kernel thread")
         self.host = host
+        self._longest_sleep = longest_sleep()
         root = current()
         self.root = RootTask(self, root)
         self.root.thread = getattr(root, "task", None)
@@ -518,7 +520,9 @@ class Scheduler:
         they see that we sleep, and ring. A ring that comes before we sleep is kept by the bell, or by the poller.
         """
         deadline = self.timers.next_deadline()
-        timeout = None if deadline is None else max(0.0, deadline - self.clock.now())
+        timeout = None if deadline is None else deadline - self.clock.now()
+        if timeout is not None and timeout < 0.0:
+            timeout = 0.0
         pause = _LOOK_ROUND[0]
         looks_alone = looked = False
         slices = self._slices
@@ -563,8 +567,8 @@ class Scheduler:
 
     def _sleep(self, timeout: float | None) -> bool:
         """Sleep until rung, `timeout` seconds at most and maybe less: see `longest_sleep`. Whether it was cut short."""
-        longest = longest_sleep()
-        seconds = longest if timeout is None else min(timeout, longest)
+        longest = self._longest_sleep
+        seconds = longest if timeout is None or timeout > longest else timeout
         if self.poller is not None:
             return self.poller.poll(seconds)
         return self._bell.acquire(True, seconds)
@@ -623,6 +627,7 @@ class Scheduler:
         self.asleep = False
         self.forked = True
         self.orphaned = me is not self.main
+        self._longest_sleep = SIGNAL_ROUND  # The kernel thread that forked is the child's main one.
         self._early = False
         if self._slices is not None:
             self._slices.in_child()

@@ -334,6 +334,7 @@ class Poller:
         else:
             self._system = _Select(self._descriptors)
         self.ring = self._system.ring
+        self._bits: tuple[int, int, int] = self._system.READS, self._system.WRITES, self._system.HUNG
         # Reports that were taken from the system, while they are being passed on.
         self._reports: list[_Report] = []
         pollers[self] = None
@@ -393,7 +394,7 @@ class Poller:
         reports = self._reports or self._system.reports(timeout)
         self._reports = reports
         get, append = self._descriptors.get, self.scheduler.ready.append
-        reads, writes, hung = self._system.READS, self._system.WRITES, self._system.HUNG
+        reads, writes, hung = self._bits
         for fd, mask in reports:
             descriptor = get(fd)
             if descriptor is None:

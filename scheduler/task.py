@@ -388,7 +388,7 @@ class UserTask(Task):
             ready, root, timer = self.ready, self.scheduler.root, self.timer
             self.wait = self.timer = None
             if timer is not None:
-                del self.scheduler.timers._waiting[timer]
+                del self.scheduler.timers[timer]
             if waiters is not None and self in waiters:
                 del waiters[self]
             ready += (root,)

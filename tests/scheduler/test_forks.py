@@ -242,6 +242,27 @@ run_scheduler(main)
     ]
 
 
+def test_the_kernel_thread_that_forks_is_the_one_that_looks_for_signals(script: Any) -> None:
+    """In the child it is the main one, whatever it was in the parent; it must not sleep for too long at a time."""
+    assert lines(
+        script,
+        """
+from scheduler.kernel import SIGNAL_ROUND, here
+
+def main():
+    child = os.fork()
+    say(who(), here.scheduler._longest_sleep == SIGNAL_ROUND)
+    if child == 0:
+        os._exit(0)
+    status_of(child)
+
+thread = threading.Thread(target=run_scheduler, args=(main,))
+thread.start()
+thread.join()
+""",
+    ) in (["parent False", "child True"], ["child True", "parent False"])
+
+
 def test_no_scheduler_runs(script: Any) -> None:
     assert lines(
         script,
