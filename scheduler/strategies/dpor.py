@@ -13,6 +13,11 @@ taken: with the other `acquire`. Whether it could have been is known where the t
 the choices, or it was not); where it came later it is known for locks and for equal operations, and where it is not
 known we take it that it could: that costs an execution at worst, which turns out to repeat others and is abandoned.
 
+Rejected: to take a sequence for seen where a thread sleeps that takes none of its steps, and could as well come first
+(a *weak initial*, as the papers have it). It was seen then that the thread comes first, not that it comes later, after
+a step that it depends on; the race with that one leads here again, where it is taken for noted already, for a branch
+that repeats others (further down than the first step of a branch we don't know what it does) begins in the same way.
+
 Rejected: to take a thread's first step, which depends on nothing, as soon as it is there, and to note no step for it.
 It saves no time, and where waits may end early it counts as a turn that the thread has had.
 
@@ -168,8 +173,9 @@ class DPOR(Recording[_Node]):
     def insert(self, node: _Node, sequence: _Sequence) -> None:
         """Note that `sequence`, taken from `node` on, leads to something new, unless it is known that it does not."""
         left = sequence.places
-        for number, footprint in node.asleep.items():
-            if sequence.initial(number, left) or self._is_left_alone(number, footprint, sequence):
+        # Not whether one that sleeps is left alone by it: see the top of this file.
+        for number in node.asleep:
+            if sequence.initial(number, left):
                 return
         if node.branches is None:
             node.branches = {node.id: {}}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
-from executions import Box, endings, outcomes, together
+from executions import Box, announce, endings, outcomes, together
 
 from greenthreads.testing import explore
 from scheduler.strategies import DPOR, BoundedDPOR, DepthFirst
@@ -280,3 +280,39 @@ def test_a_daemon_may_be_cut_off_anywhere(program: Callable[[dict[str, Hashable]
     assert endings(program, DPOR(), early=early) == full
     for bound in (0, 1):
         assert endings(program, BoundedDPOR(bound), early=early) == endings(program, DepthFirst(bound), early=early)
+
+
+def who_sleeps_while_two_others_race() -> Hashable:
+    """One looks at what another does in the middle of something, of which a third one notices how far it is.
+
+    That the first sleeps in a race of the other two does not say that this has been seen: it sleeps, since it was tried
+    first there, but one step later it wakes.
+    """
+    middle, done = Box(), Box()
+    progress = 0
+    found: dict[str, int] = {}
+
+    def work() -> None:
+        nonlocal progress
+        middle.write(1)
+        progress = 1
+        announce((middle, True), (done, False))
+        progress = 2
+        announce((middle, True), (done, True))
+        done._value = 1
+        progress = 3
+
+    def interfere() -> None:
+        middle.write(2)
+        found["progress"] = progress
+
+    def look() -> None:
+        found["done"] = done.read()
+
+    together(interfere, look, work)
+    return tuple(sorted(found.items()))
+
+
+def test_who_sleeps_while_two_others_race_hides_nothing() -> None:
+    seen, _ = outcomes(who_sleeps_while_two_others_race, DPOR())
+    assert seen == {(("done", done), ("progress", progress)) for done in (0, 1) for progress in range(4)}
