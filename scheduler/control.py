@@ -27,7 +27,7 @@ import enum
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from scheduler.outside import Outside
 
@@ -42,6 +42,7 @@ __all__ = [
     "accesses",
     "active",
     "announcing",
+    "entering",
     "note",
     "rounds",
 ]
@@ -118,6 +119,10 @@ accesses: Callable[[tuple[tuple[object, Footprint], ...]], None] | None = None
 # Called with a function that somebody else than code under test is about to call (`Thread(target=items.append)`);
 # returns what to call in its place: something that announces what the function touches, if that is of C.
 announcing: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+
+# Called with generators that the calling thread steps now, once that is announced. Until it comes out of them again,
+# who steps one is told that it runs: that has its end with the last of what the thread does inside.
+entering: Callable[[Sequence[Any]], object] | None = None
 
 # Called where a `while` loop begins (with True), and before each of its rounds, with a name that tells it from the
 # others of its code. Called by the function that it is in, maybe through functions of the harness.

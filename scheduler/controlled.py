@@ -39,7 +39,7 @@ from scheduler.sharing import Sharing
 from scheduler.strategy import READS, Abandon
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from scheduler.control import Footprint
@@ -401,6 +401,13 @@ class ControlledScheduler(Scheduler):
         else:
             self.patience.answered(me, question)
 
+    def enters(self, generators: Sequence[Any]) -> None:
+        """See `control.entering`."""
+        me: Any = getattr(current(), "task", None)
+        if type(me) is ControlledTask and len(self.alive) > 1:
+            # One that runs already lets nobody in.
+            me.within = [*me.within, *[each for each in generators if not each.gi_running]]
+
     def rounds(self, loop: str, begins: bool) -> None:
         """See `control.rounds`."""
         me: Any = getattr(current(), "task", None)
@@ -469,6 +476,8 @@ class ControlledScheduler(Scheduler):
         """Whose turn it is: a thread, or the root when the execution is over. `me` is who gives way."""
         if self.stopping:
             return self.root
+        if me is not None and me.within:
+            me.look_within()
         choices: list[Any] = [t for t in self.alive if t.is_ready and (t.blocked is None or not t.blocked())]
         if self.careful or not choices:
             jumps = self.patience.jumps

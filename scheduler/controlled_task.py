@@ -14,7 +14,7 @@ from scheduler.errors import TaskExit
 from scheduler.task import GONE, UserTask, Waitable, Waiters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from scheduler.control import Footprint
     from scheduler.controlled import ControlledScheduler
@@ -42,8 +42,8 @@ class ControlledTask(UserTask):
     """A thread under control."""
 
     __slots__ = (
-        "asked", "assumed", "beside", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last", "looks",
-        "obj", "op", "patience", "refusals", "rounds", "spun", "waits",
+        "asked", "assumed", "beside", "blocked", "children", "deadline", "footprint", "id", "is_ready", "last",
+        "looks", "obj", "op", "patience", "refusals", "rounds", "spun", "waits", "within",
     )  # fmt: skip
 
     scheduler: ControlledScheduler
@@ -59,6 +59,8 @@ class ControlledTask(UserTask):
         self.footprint: Footprint | None = None
         # What it touches beside `obj`, if it is an access to several objects at once.
         self.beside: tuple[tuple[object, Footprint], ...] = ()
+        # Generators that it is inside of, as of its last step; see `strategy.Choice`.
+        self.within: Sequence[Any] = ()
         self.blocked: Callable[[], object] | None = None
         # Invariant: true iff it has an operation pending. False while it runs, and while it is parked.
         self.is_ready = False
@@ -103,6 +105,10 @@ class ControlledTask(UserTask):
     def is_last(self) -> bool:
         """See `strategy.Choice`."""
         return not self.daemon and self.scheduler.awaited_count == 1
+
+    def look_within(self) -> None:
+        """Find out which generators it is still inside of. Only while it runs: nobody else has entered them since."""
+        self.within = [each for each in self.within if each.gi_running]
 
     @property
     def guarded(self) -> bool:
@@ -241,3 +247,8 @@ class EndOfWait:
         self.obj = task.obj
         self.footprint: Footprint | None = None
         self.guarded = False
+
+    @property
+    def within(self) -> Sequence[object]:
+        """See `strategy.Choice`."""
+        return self.task.within

@@ -68,6 +68,7 @@ def touches(choice: Choice) -> list[Touch]:
             for each, parts in ((obj, footprint), *choice.beside)
             for part, writes in parts
         ]
+    found += [(each, WHOLE, CHANGE) for each in choice.within]
     if choice.daemon:
         found.append((EXECUTION, None, LOOK))
     elif op == "end" and choice.is_last:

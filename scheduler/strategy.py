@@ -53,6 +53,10 @@ class Choice(Protocol):
         """What it would access in the same step beside `obj`; looked at only where there is a footprint."""
 
     @property
+    def within(self) -> Sequence[object]:
+        """The generators that it is inside of."""
+
+    @property
     def daemon(self) -> bool:
         """Whether it is a daemon: it takes no step after the last of the others has ended."""
 

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from greenthreads.testing._containers import Operation
     from scheduler.control import Footprint
 
-__all__ = ["ACCESSES", "announce", "announce_all", "announce_read", "deep", "forget_classes", "fresh", "tell"]
+__all__ = ["ACCESSES", "announce", "announce_all", "announce_read", "deep", "enter", "forget_classes", "fresh", "tell"]
 
 _GETITEM: Final = ByType("__getitem__")
 _SETITEM: Final = ByType("__setitem__")
@@ -150,6 +150,13 @@ def announce_read(things: Iterable[object]) -> None:
             found.setdefault(id(container), (container, READ_WHOLE))
     if found:
         announce_all(list(found.values()))
+        enter([each for each, _footprint in found.values() if type(each) is types.GeneratorType])
+
+
+def enter(generators: list[Any]) -> None:
+    """After the announcement of a step of them."""
+    if generators and control.entering is not None:
+        control.entering(generators)
 
 
 def _is_fresh_expression(thing: Any) -> bool:
@@ -553,9 +560,11 @@ def _steps_by_key(iterator: Any, source: dict[Any, Any]) -> Iterator[Any]:
 
 
 def _any_steps(iterator: Any, accesses: list[tuple[Any, Footprint]]) -> Iterator[Any]:
+    mine = [each for each, _footprint in accesses if type(each) is types.GeneratorType]
     while True:
         if control.access is not None:
             announce_all(accesses)
+            enter(mine)
         yield iterator
 
 

@@ -29,6 +29,7 @@ from greenthreads.testing._accesses import (
     announce_all,
     announce_read,
     deep,
+    enter,
     read_attribute,
     sized,
     tell,
@@ -87,8 +88,10 @@ def _named_for_write(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
 def _step(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
     if args and (type(args[0]) in ITERATORS or type(args[0]) is types.GeneratorType):
         accesses: list[tuple[Any, Footprint]] = [(source, READ_WHOLE) for source in underlying(args[0])]
-        accesses += [(each, WRITE_WHOLE) for each in generators(args[0]) if each is not args[0]]
+        stepped = list(generators(args[0]))
+        accesses += [(each, WRITE_WHOLE) for each in stepped if each is not args[0]]
         announce_all([*accesses, (args[0], WRITE_WHOLE)])
+        enter(stepped)
 
 
 def _operator(name: str) -> Callable[[tuple[Any, ...], dict[str, Any]], None]:

@@ -45,6 +45,7 @@ class Memory:
             control.access = scheduler.access
             control.accesses = scheduler.accesses
             control.rounds = scheduler.rounds
+            control.entering = scheduler.enters
             control.announcing = called
 
     def hear(self, note: Callable[[object], None] | None) -> None:
@@ -53,7 +54,8 @@ class Memory:
 
     def end(self) -> None:
         """Have them announced no more."""
-        control.access = control.accesses = control.announcing = control.note = control.rounds = None
+        control.access = control.accesses = control.announcing = control.entering = None
+        control.note = control.rounds = None
         if self._instrumentation is not None:
             self.coverage = self._instrumentation.coverage
             self._instrumentation.__exit__()

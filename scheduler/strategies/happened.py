@@ -197,7 +197,7 @@ class Recording(Strategy, Generic[S]):
         if choice.op == "interrupt":
             self._saw_interrupt = True
         parts = choice.footprint
-        if parts is not None and not choice.beside and not choice.daemon and not self.has_interrupts:
+        if parts is not None and not (choice.beside or choice.daemon or choice.within or self.has_interrupts):
             # Memory, as most often: `touches`, written out.
             thing = self._known.get(id(choice.obj)) or self._thing(choice.obj)
             return tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -102,6 +103,29 @@ def test_one_that_is_stepped_while_it_runs() -> None:
         together(lambda: next(shared), lambda: next(shared))
 
     failure = explore(program, strategy="dpor").failure
+    assert failure is not None
+    assert repr(failure.exception) == "ValueError('generator already executing')"
+
+
+@pytest.mark.parametrize("strategy", ["dfs", "dpor"])
+def test_one_that_is_stepped_while_it_does_what_is_nobody_elses_business(strategy: str) -> None:
+    def slow() -> Iterator[int]:
+        while True:
+            time.sleep(0)
+            yield 1
+
+    def program() -> None:
+        shared = slow()
+
+        def patiently() -> None:
+            try:
+                next(shared)
+            except ValueError:
+                pass
+
+        together(patiently, lambda: next(shared))
+
+    failure = explore(program, strategy=strategy).failure
     assert failure is not None
     assert repr(failure.exception) == "ValueError('generator already executing')"
 
