@@ -255,10 +255,10 @@ def test_an_execution_for_each_class(early: bool) -> None:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("early", [False, True], ids=["due", "early"])
 def test_soak_an_execution_for_each_class(early: bool) -> None:
-    @settled(2000)
+    @settled(500)
     @given(programs(most_operations=3))
     def check(program: Program) -> None:
-        assume(count(program, early, 2000))
+        assume(count(program, early, 500))
 
     check()
     print(dict(checked))
