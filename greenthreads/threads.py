@@ -116,7 +116,7 @@ def _record_of_caller() -> KernelTask:
 
 
 def current_thread() -> Thread:
-    """The calling thread, of either kind."""
+    """The calling thread, of either kind; in a signal handler of `greenthreads.signal` the main one."""
     task = current_task()
     thread = task.thread
     if isinstance(task, RootTask) or task in signals.interrupted:

@@ -8,6 +8,10 @@ so it is here, by standing between the interpreter and the handler:
   are, for this thread does not let go of the kernel thread;
 - the engine was running, or slept: an interrupt of the main user thread is posted, which wakes the loop.
 
+All of this is on the one kernel thread, where a handler may come between any two bytecodes, also those of another one.
+What is posted is looked at and taken in one assignment, so of two that come before the root's turn the later is raised;
+and a main thread that has yet to raise an interrupt raises that one: an exception is never raised twice, or later on.
+
 Ctrl-C is such a handler, the interpreter's own. While a scheduler runs on the main kernel thread, and the program has
 none of its own for it, it is stood for. Handlers of the program are by `greenthreads.signal`, and where that is patched
 in; those that it has installed by the standard module are left alone.

@@ -69,7 +69,8 @@ def handled() -> Iterator[list[int]]:
 @pytest.mark.skipif(not hasattr(standard, "pthread_kill"), reason="the system has no such call")
 def test_a_signal_to_a_thread(in_thread: InThread, handled: list[int], until: Any) -> None:
     in_thread(lambda: signal.pthread_kill(greenthreads.get_ident(), SIGNAL))
-    until(lambda: handled == [SIGNAL])
+    until(lambda: handled)
+    assert handled == [SIGNAL]
 
 
 @pytest.mark.skipif(not hasattr(standard, "pthread_kill"), reason="the system has no such call")
