@@ -21,7 +21,7 @@ from scheduler.errors import ReplayDivergence
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from greenthreads.testing.explore import Exploration
+    from greenthreads.testing._exploration import Exploration
 
 __all__ = ["Mutation", "Trial", "Verdict", "mutate"]
 

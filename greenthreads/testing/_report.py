@@ -30,9 +30,9 @@ from scheduler.control import WHOLE
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
+    from greenthreads.testing._exploration import Failure
     from greenthreads.testing._patterns import Pattern
     from greenthreads.testing._recorder import Blocked, Line, Recorder
-    from greenthreads.testing.explore import Failure
     from scheduler.control import Footprint
 
 __all__ = ["render"]
