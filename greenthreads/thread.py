@@ -68,6 +68,7 @@ class Thread(_standard.Thread):
     _initialized = False
     _task: Task | None = None
     _target: Callable[..., object] | None = None
+    _named_after: str | None = None
     _args: Iterable[Any] = ()
     _kwargs: Mapping[str, Any] | None = None
     _context: Context | None = None
@@ -100,10 +101,12 @@ class Thread(_standard.Thread):
             self._args = args
         if kwargs:
             self._kwargs = kwargs
-        # Made of these when somebody asks: most threads' names are never read.
-        self._name: str | tuple[int, str | None] = (
-            str(name) if name else (_standard_namespace["_counter"](), getattr(target, "__name__", None))
-        )
+        if name:
+            self._name: str | int = str(name)
+        else:
+            # Made of these when somebody asks: most threads' names are never read.
+            self._name = _standard_namespace["_counter"]()
+            self._named_after = getattr(target, "__name__", None)
         if daemon is None:
             try:
                 daemon = current().task.daemon
@@ -310,8 +313,8 @@ class Thread(_standard.Thread):
         """A string for people; need not be unique."""
         assert self._initialized, "Thread.__init__() not called"
         name = self._name
-        if isinstance(name, tuple):
-            name = self._name = _in_words(name)
+        if isinstance(name, int):
+            name = self._name = _in_words(name, self._named_after)
         return name
 
     @name.setter
@@ -403,20 +406,22 @@ class Thread(_standard.Thread):
 _run = Thread.run
 
 
-def _in_words(name: tuple[int, str | None]) -> str:
-    number, target_name = name
+def _in_words(number: int, target_name: str | None) -> str:
     return f"Thread-{number}" if target_name is None else f"Thread-{number} ({target_name})"
 
 
 def _kept_of(thread: Any) -> Any:
     """See `scheduler.task`: the name, or what it can be made of."""
-    return thread._name if isinstance(thread, _StandardThread) else thread  # type: ignore[attr-defined]
+    if not isinstance(thread, _StandardThread):
+        return thread
+    name = thread._name  # type: ignore[attr-defined]
+    return (name, thread._named_after) if isinstance(name, int) else name  # type: ignore[attr-defined]
 
 
 def _name_of(thread: Any) -> str | None:
     if isinstance(thread, str):
         return thread
-    return _in_words(thread) if isinstance(thread, tuple) else getattr(thread, "name", None)
+    return _in_words(*thread) if isinstance(thread, tuple) else getattr(thread, "name", None)
 
 
 def native_id_of(task: Task) -> int | None:

@@ -53,7 +53,7 @@ class Continuation(greenlet):
         self = current()
         while self.task is not None:
             try:
-                self.task.result = self.task.begin(self)()
+                self.task.value = self.task.begin(self)()
             except BaseException as exc:
                 self.task.failed(exc)
             self.task.finish()

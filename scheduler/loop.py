@@ -278,7 +278,7 @@ class Scheduler:
                 raise exc
             finally:
                 del exc
-        result: T = self.main.result  # type: ignore[assignment]
+        result: T = self.main.value
         return result
 
     def _begin_slices(self, timeslice: float | Steps | None) -> None:

@@ -112,7 +112,7 @@ class Task:
         self.waiters: Waiters | None = None
         # An interrupt that came while the task could not be thrown into.
         self.pending: BaseException | None = None
-        # What a waker hands over (a queue's item), or a waiter brings along.
+        # What a waker hands over (a queue's item), or a waiter brings along. At the end, what the thread returned.
         self.value: Any = None
         # Calls to be made in the thread when it ends, by keys of those who asked for them.
         self.at_end: dict[object, Callable[[], object]] | None = None
@@ -255,7 +255,6 @@ class UserTask(Task):
         "exception",
         "fn",
         "ready",
-        "result",
         "scheduler",
         "since",
         "switch",
@@ -267,7 +266,6 @@ class UserTask(Task):
     scheduler: Scheduler
     continuation: Continuation | None
     context: Context | None
-    result: object
     exception: BaseException | None
     timer: int | None
 
@@ -285,7 +283,7 @@ class UserTask(Task):
         # stack of the thread that gave way, and be noted at each of its switches, until that runs again.
         self.switch = MethodType(scheduler.start, self)
         self.timed_out = False
-        self.continuation = self.context = self.result = self.exception = self.timer = None
+        self.continuation = self.context = self.exception = self.timer = None
 
     @property
     def state(self) -> State:

@@ -119,7 +119,7 @@ def test_the_exception_that_ended_the_thread_before(
         spawn(lambda: 1 // 0).join()
         task = spawn(new_error)
         task.join()
-        return task.result
+        return task.value
 
     assert run_scheduler(main) is None
     assert seen == [ZeroDivisionError]
@@ -152,7 +152,7 @@ def test_a_thread_started_where_an_exception_is_handled_does_not_see_it() -> Non
         except ValueError:
             task = spawn(sys.exc_info)
             task.join()
-            return task.result
+            return task.value
 
     assert run_scheduler(main) == (None, None, None)
 
@@ -176,7 +176,7 @@ def test_deep_recursion_in_a_thread_that_is_started_by_a_deep_one() -> None:
             return descend(number - 1)
         task = spawn(lambda: descend_again(sys.getrecursionlimit() - 200))
         task.join()
-        return task.result
+        return task.value
 
     def descend_again(number: int) -> int:
         return descend_again(number - 1) if number else 42
@@ -298,7 +298,7 @@ def test_what_a_thread_held_goes_when_it_ends() -> None:
         task = spawn(functools.partial(worker, Thing()))
         task.join()
         record.append([thing() for thing in things])
-        result = weakref.ref(task.result)
+        result = weakref.ref(task.value)
         record.append(result() is not None)
         del task
         record.append(result())
