@@ -1,8 +1,9 @@
-"""Crossing: what it costs a user thread to deal with a kernel thread, and be answered.
+"""Crossing: what it costs a user thread to deal with another kernel thread, and be answered.
 
-Wall time is the headline: both sides sleep between messages, and the time to wake them is the
-price. For the peers, whose queues do not cross, the shortest way that their documentation offers is
-written out. eventlet offers none but its pool, which the offloading scenario measures.
+In that there runs plain code, or another scheduler. Wall time is the headline: both sides sleep
+between messages, and the time to wake them is the price. Queues that cross are ours and aiologic's;
+for the other peers the shortest way that their documentation offers is written out. eventlet offers
+none but its pool, which the offloading scenario measures.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from importlib import import_module
 from itertools import count
 from typing import Any
 
-from benchmarks.libraries import Runner, call, eventlet, greenthreads, kernel
+from benchmarks.libraries import CROSSING, Blocking, Runner, aiologic, call, eventlet, greenthreads, kernel
 from benchmarks.measure import Sample, Size, Stopwatch
 from benchmarks.queues import ping_pong_between
 from benchmarks.scenario import WALL, Contestant, Scenario, awaiting, cpu_and_wall
@@ -48,6 +49,71 @@ def user_to_kernel(size: Size) -> Sample:
 
     library.run_scheduler(main)
     return watch.sample(1 + next(echoed), size.rounds)
+
+
+def round_trips(library: Blocking, run_there: Runner, size: Size) -> Sample:
+    """Of one item between a user thread here and what `run_there` calls in a kernel thread."""
+    watch, echoed = Stopwatch(), count()
+    there, back = library.queue(), library.queue()
+
+    def echo() -> None:
+        for _ in range(size.rounds):
+            back.put(there.get())
+        next(echoed)
+
+    def main() -> None:
+        watch.start()
+        for number in range(size.rounds):
+            there.put(number)
+            back.get()
+        watch.stop()
+
+    other = threading.Thread(target=run_there, args=(echo,))
+    other.start()
+    library.run(main)
+    other.join()
+    return watch.sample(1 + next(echoed), size.rounds)
+
+
+def between_schedulers(library: Blocking, size: Size) -> Sample:
+    return round_trips(library, library.run, size)
+
+
+def lock_of_two(library: Blocking, size: Size) -> Sample:
+    """Half of the contenders stand in either scheduler; each yields once while it has the lock."""
+    watch, lock, finished = Stopwatch(), library.lock(), count()
+
+    def worker() -> None:
+        for _ in range(size.rounds):
+            with lock:
+                library.yield_now()
+        next(finished)
+
+    def half() -> None:
+        for each in [library.spawn(worker) for _ in range(size.threads // 2)]:
+            library.join(each)
+
+    other = threading.Thread(target=library.run, args=(half,))
+    watch.start()
+    other.start()
+    library.run(half)
+    other.join()
+    watch.stop()
+    ran = next(finished)
+    return watch.sample(ran, ran * size.rounds)
+
+
+def crossing(body: Callable[[Blocking, Size], Sample]) -> tuple[Contestant, ...]:
+    """The libraries whose primitives serve any kernel thread, measured by the same `body`."""
+
+    def measured(load: Callable[[], Blocking]) -> Callable[[Size], Sample]:
+        return lambda size: body(load(), size)
+
+    return tuple(Contestant(name, measured(load)) for name, load in CROSSING.items())
+
+
+def aiologic_to_kernel(size: Size) -> Sample:
+    return round_trips(aiologic(), call, size)
 
 
 def echo_to(reply: Callable[[int], object], size: Size) -> tuple[Any, threading.Thread]:
@@ -177,9 +243,32 @@ SCENARIOS = (
         contestants=(
             Contestant("greenthreads", user_to_kernel),
             Contestant("gevent", gevent_to_kernel),
+            Contestant("aiologic", aiologic_to_kernel),
             *awaiting(asyncio_to_kernel),
             Contestant("kernel", kernel_to_kernel),
             Contestant("kernel", kernel_to_kernel_simple, "SimpleQueue"),
+        ),
+    ),
+    Scenario(
+        name="queue-two-schedulers",
+        title="queue, round trip of two schedulers",
+        size=Size(2, 5_000),
+        quick=Size(2, 500),
+        figures=cpu_and_wall("µs", headline=WALL),
+        contestants=(
+            *crossing(between_schedulers),
+            Contestant("kernel", kernel_to_kernel),
+        ),
+    ),
+    Scenario(
+        name="lock-two-schedulers",
+        title="lock, {threads:,} contenders in two schedulers",
+        size=Size(10, 2_000),
+        quick=Size(10, 200),
+        figures=cpu_and_wall("µs"),
+        contestants=(
+            *crossing(lock_of_two),
+            Contestant("kernel", lambda size: lock_of_two(kernel(), size), slower_by=4),
         ),
     ),
     Scenario(

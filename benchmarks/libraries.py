@@ -16,13 +16,13 @@ import sys
 import warnings
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["BLOCKING", "LIBRARIES", "Awaiting", "Blocking", "Library", "header", "missing"]
+__all__ = ["BLOCKING", "CROSSING", "LIBRARIES", "Awaiting", "Blocking", "Library", "header", "missing"]
 
 T = TypeVar("T")
 
@@ -133,6 +133,18 @@ def eventlet() -> Blocking:
     )
 
 
+def aiologic() -> Blocking:
+    """aiologic's primitives, which cross kernel threads, under gevent's threads."""
+    library = import_module("aiologic")
+    put_and_get = {"put": library.Queue.green_put, "get": library.Queue.green_get}
+    return replace(
+        gevent(),
+        lock=library.Lock,
+        event=library.Event,
+        queue=type("Queue", (library.Queue,), put_and_get),
+    )
+
+
 def kernel() -> Blocking:
     """Threads of the operating system, through the standard `threading`."""
     import queue
@@ -170,6 +182,8 @@ BLOCKING: dict[str, Callable[[], Blocking]] = {
     "eventlet": eventlet,
     "kernel": kernel,
 }
+# Where a scheduler is not alone.
+CROSSING: dict[str, Callable[[], Blocking]] = {"greenthreads": greenthreads, "aiologic": aiologic}
 AWAITING: dict[str, Callable[[], Awaiting]] = {"asyncio": asyncio, "uvloop": uvloop}
 
 
@@ -186,6 +200,7 @@ LIBRARIES = {
     "bare": Library("bare greenlet", "greenlet"),
     "gevent": Library("gevent", "gevent"),
     "eventlet": Library("eventlet", "eventlet"),
+    "aiologic": Library("aiologic", "aiologic"),
     "asyncio": Library("asyncio", None),
     "uvloop": Library("uvloop", "uvloop"),
     "kernel": Library("kernel threads", None),
