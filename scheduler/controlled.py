@@ -12,8 +12,7 @@ here, and of several threads that a release lets through any may be first. Threa
 out as well, and waits may end as time passes: patience.py.
 
 **An execution ends** when all threads have ended that are not daemons, or at the first failure. Who is left is then
-unwound: `TaskExit` is raised where it stands, and an operation that would block raises it again. The scheduler, with
-its idle continuations, then serves the next execution.
+unwound: controlled_end.py. The scheduler, with its idle continuations, then serves the next execution.
 
 **What it costs.** An exploration is thousands of executions of a few dozen steps, so a step is written for speed: what
 is rare (timed waits, polling, an observer) is behind one flag, `careful`, and no helper's frame is on the stack when
@@ -25,21 +24,23 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from scheduler import fork, observers
+from scheduler import observers
 from scheduler.clock import VirtualClock
 from scheduler.continuation import Continuation, current
 from scheduler.control import AT_ONCE
+from scheduler.controlled_end import step_of_unwound, unwind
 from scheduler.controlled_task import ControlledTask, EndOfWait, Failure
-from scheduler.deadlock import is_ours
+from scheduler.cycles import Cycles
+from scheduler.descent import Descent
 from scheduler.errors import ReplayDivergence, SchedulerError, TaskExit
 from scheduler.loop import Scheduler
+from scheduler.memory_steps import MemorySteps
 from scheduler.outside import DESCRIPTORS, OPERATIONS, Outside, Unready
 from scheduler.patience import Patience
-from scheduler.sharing import Sharing
 from scheduler.strategy import READS, Abandon
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from types import FrameType
 
     from scheduler.control import Footprint
@@ -48,20 +49,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ControlledScheduler", "ControlledTask", "Failure"]
 
-# How many steps a thread may take while it is unwound, before it is told to end once more at each further one; and how
-# often it may be told.
-_MOST_STEPS = 1_000
-_MOST_REFUSALS = 100
-
 
 class ControlledScheduler(Scheduler):
     """Runs executions, one after the other, under a strategy. Enter it once, on one kernel thread, for all of them."""
 
     __slots__ = (
-        "_choose", "_cycle", "_every_step", "_ids", "_learns", "_of_execution", "_outer", "_parents", "_skips",
-        "abandoned", "alive", "awaited_count", "careful", "changes", "deeds", "early", "failure", "max_steps",
-        "observer", "on_failure", "outside", "patience", "preemptions", "resting", "sharing", "stopping", "strategy",
-        "trace",
+        "_choose", "_of_execution", "_outer", "abandoned", "alive", "awaited_count", "careful", "changes", "cycles",
+        "deeds", "descent", "early", "every_step", "failure", "max_steps", "memory_steps", "observer", "on_failure",
+        "outside", "patience", "preemptions", "resting", "stopping", "strategy", "trace",
     )  # fmt: skip
 
     task_type = ControlledTask
@@ -81,14 +76,12 @@ class ControlledScheduler(Scheduler):
         self.resting = False
         # How many threads would not end when they were unwound.
         self.abandoned = 0
-        # (parent's id, how many children it had before) to the id of a thread. Lives as long as the exploration, so
-        # that a thread has one id whatever the order in which threads are started.
-        self._ids: dict[tuple[int, int], int] = {}
-        self._parents: list[tuple[int, int]] = [(0, 0)]
+        # Lives as long as the exploration, so that a thread has one id whatever the order in which threads are started.
+        self.descent = Descent()
         self.patience = Patience(self, early)
+        self.cycles = Cycles(self)
+        self.memory_steps = MemorySteps(self)
         self.outside = Outside()
-        # What threads have shared, as far as strategies that learn have seen.
-        self.sharing = Sharing()
         # Every thread that the execution has started.
         self._of_execution: list[ControlledTask] = []
         self._reset()
@@ -104,15 +97,15 @@ class ControlledScheduler(Scheduler):
         # How often anybody has done anything but ask the same again; and how often anything but look.
         self.changes = 0
         self.deeds = 0
-        self._cycle: tuple[ControlledTask, ...] = ()
         # How many of the threads alive are no daemons. (The main one comes first.)
         self.awaited_count = 1
         self.patience.begin()
+        self.cycles.last = ()
+        self.memory_steps.begin()
         # Whether a decision takes more than to look who could go on.
         self.careful = self.early or self.observer is not None
-        self._every_step = self.strategy.wants_every_step and self.strategy.wants_prelude
-        self.sharing.begin()
-        self._learns, self._skips = self.strategy.learns, self.strategy.skips_private
+        # Whether the strategy is asked where only one can go on, too: often not before a second thread starts.
+        self.every_step = self.strategy.wants_every_step and self.strategy.wants_prelude
         self._choose = self.strategy.choose
         self.clock = VirtualClock(1_000_000.0)
         self.now = self.clock.now
@@ -126,11 +119,6 @@ class ControlledScheduler(Scheduler):
         for task in self._of_execution:
             task.thread = task.obj = None
         self._of_execution.clear()
-
-    @property
-    def fairness_used(self) -> bool:
-        """Whether anybody was left out because it polled in vain: see patience.py."""
-        return self.patience.was_used
 
     def wait_outside(self) -> bool:
         """Wait for what other processes may have to say to our threads; False if it is nothing."""
@@ -164,15 +152,14 @@ class ControlledScheduler(Scheduler):
         try:
             self._drive()
             self.resting = True
-            if self._learns:
-                self.sharing.end()
+            self.memory_steps.end()
             self.strategy.end(self.trace, self.alive)
             self.resting = False
             if self.failure is not None:
                 self.on_failure(self.failure)
         finally:
             self.resting = False
-            self._unwind_all()
+            unwind(self)
         return self.failure
 
     def _drive(self) -> None:
@@ -187,7 +174,7 @@ class ControlledScheduler(Scheduler):
                 came = None
                 came = continuation.switch()
             else:
-                task: Any = self._next(None)
+                task: Any = self.next_turn(None)
                 if task is root:
                     return
                 came = task.switch()
@@ -199,42 +186,17 @@ class ControlledScheduler(Scheduler):
         parent = getattr(current(), "task", None)
         if not isinstance(task, ControlledTask) or not isinstance(parent, ControlledTask):
             raise SchedulerError("a thread under control is started by another one: this one was started from outside")
-        key = (parent.id, parent.children)
+        task.id = self.descent.number_of_child(parent.id, parent.children)
         parent.children += 1
-        number = self._ids.get(key)
-        if number is None:
-            number = self._ids[key] = len(self._parents)
-            self._parents.append(key)
-        task.id = number
         task.is_ready = True
         self.tasks[task] = None
         self.alive.append(task)
         self._of_execution.append(task)
-        self._every_step = self.strategy.wants_every_step
+        self.every_step = self.strategy.wants_every_step
         if not task.daemon:
             self.awaited_count += 1
         if observers.active:
             observers.spawned(task)
-
-    def path_of(self, number: int) -> str:
-        """The name of thread `number` by its descent: "2.1" is the first thread that the main one's second started."""
-        steps = []
-        while number:
-            number, index = self._parents[number]
-            steps.append(str(index + 1))
-        return ".".join(reversed(steps)) or "0"
-
-    def number_of(self, path: str) -> int:
-        """The thread with that descent; see `path_of`."""
-        number = 0
-        if path != "0":
-            for index in path.split("."):
-                key = (number, int(index) - 1)
-                if key not in self._ids:
-                    self._ids[key] = len(self._parents)
-                    self._parents.append(key)
-                number = self._ids[key]
-        return number
 
     # ---- A step ------------------------------------------------------------------------------------------------------
 
@@ -259,7 +221,7 @@ class ControlledScheduler(Scheduler):
         if type(me) is not ControlledTask:
             return True
         if self.stopping:
-            return self._step_while_stopping(me, blocked, deadline)
+            return step_of_unwound(me, blocked, deadline)
         if deadline is not None:
             return self._timed_step(me, op, obj, blocked, deadline)
         question = None
@@ -283,7 +245,7 @@ class ControlledScheduler(Scheduler):
                 me.blocked = blocked
                 if blocked():
                     self._begins_to_wait(me)
-        following = self._next(me)
+        following = self.next_turn(me)
         if following is not me:
             following.switch()
         elif me.pending is not None:
@@ -303,7 +265,7 @@ class ControlledScheduler(Scheduler):
     def _begins_to_wait(self, me: ControlledTask) -> None:
         if self.early:
             self.patience.waits(me, me.obj)  # There may be a limit.
-        self.check_for_cycle(me)
+        self.cycles.look(me)
 
     def _timed_step(
         self, me: ControlledTask, op: str, obj: object, blocked: Callable[[], object] | None, deadline: float
@@ -326,7 +288,7 @@ class ControlledScheduler(Scheduler):
             me.timer = self.timers.add(deadline, me)
             if self.early:
                 self.patience.waits(me, obj)
-        following = self._next(me)
+        following = self.next_turn(me)
         if following is not me:
             following.switch()
         elif me.pending is not None:
@@ -352,119 +314,11 @@ class ControlledScheduler(Scheduler):
         """See `control.Controller`."""
         return self.step(OPERATIONS[events], DESCRIPTORS, Unready(fileno, events), deadline)
 
-    def access(self, obj: object, footprint: Footprint) -> None:
-        """See `control.access`. `step`, written out for what there is most of."""
-        try:
-            me: Any = current().task
-        except AttributeError:
-            return
-        op = "read"
-        for _part, writes in footprint:
-            if writes:
-                op = "write"
-        alive = self.alive
-        alone = len(alive) == 1
-        if alone and alive[0] is me and not (self.careful or self._every_step or self.stopping):
-            # While a program sets up, nobody is there who could come in between: noted, and no more.
-            trace = self.trace
-            if len(trace) < self.max_steps:
-                trace.append((me.id, op))
-                return
-        # Who is ready, or done, while it runs, runs a strategy of the program's, which is none of its own steps.
-        if type(me) is not ControlledTask or me.is_ready or me.done:
-            return
-        if self.stopping:
-            self._step_while_stopping(me, None, None)
-            return
-        question = None
-        if op == "read":
-            if me.looks and not alone:
-                question = self.patience.question(me, op, obj, footprint)
-            me.looks = True
-        else:
-            me.looks = False
-        me.op = op
-        me.obj = obj
-        me.footprint = footprint
-        me.waits = False
-        if alone or not self._learns or not self._is_nobody_elses(me):
-            me.is_ready = True
-            following = self._next(me)
-            if following is not me:
-                following.switch()
-            elif me.pending is not None:
-                me.raise_if_interrupted()
-        if question is None:
-            self.changes += 1
-            if not me.looks:
-                self.deeds += 1
-        else:
-            self.patience.answered(me, question)
-
-    def enters(self, generators: Sequence[Any]) -> None:
-        """See `control.entering`."""
-        me: Any = getattr(current(), "task", None)
-        if type(me) is ControlledTask and len(self.alive) > 1:
-            # One that runs already lets nobody in.
-            me.within = [*me.within, *[each for each in generators if not each.gi_running]]
-
-    def rounds(self, loop: str, begins: bool) -> None:
-        """See `control.rounds`."""
-        me: Any = getattr(current(), "task", None)
-        if type(me) is not ControlledTask or self.stopping or len(self.alive) == 1:
-            return
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and is_ours(frame.f_code):
-            frame = frame.f_back
-        if frame is None:
-            return
-        if begins:
-            me.rounds.pop((id(frame.f_code), loop), None)
-        else:
-            self.patience.next_round(me, loop, frame)
-
-    def accesses(self, pairs: tuple[tuple[object, Footprint], ...]) -> None:
-        """See `control.accesses`. One step; it goes by what it writes, if it writes anything."""
-        me: Any = getattr(current(), "task", None)
-        if type(me) is not ControlledTask or me.is_ready or me.done:
-            return
-        first = pairs[0]
-        for pair in pairs:
-            if any(writes for _part, writes in pair[1]):
-                first = pair
-                break
-        if len(self.alive) == 1 and not self.careful and not self._every_step:
-            self.access(*first)
-            return
-        me.beside = tuple([pair for pair in pairs if pair is not first])
-        try:
-            self.access(*first)
-        finally:
-            me.beside = ()
-
-    def _is_nobody_elses(self, me: ControlledTask) -> bool:
-        """Whether a step of memory is no choice point, since nobody could notice it; then it is taken.
-
-        As if the strategy had let `me` go on. So who follows the trace does the same, whatever he has learned. A thread
-        that polls in vain is not let on, by whatever strategy, and may wait for what others are yet to write.
-        """
-        assert me.footprint is not None
-        is_private = self.sharing.note(me.id, ((me.obj, me.footprint), *me.beside), sys._getframe(2))
-        trace = self.trace
-        if not (is_private and self._skips) or me.spins or len(trace) >= self.max_steps:
-            return False
-        trace.append((me.id, me.op))
-        if self.careful:
-            me.last = len(trace)
-            if self.observer is not None:
-                self._observe(me, me.op)
-        return True
-
     def give_way(self, me: ControlledTask) -> None:
         """Let another thread run: the calling one is parked, and goes on once it was unparked and is chosen."""
         me.op = "resume"
         me.obj = me.wait
-        following = self._next(me)
+        following = self.next_turn(me)
         if following is not me:
             following.switch()
         elif me.pending is not None:
@@ -472,7 +326,7 @@ class ControlledScheduler(Scheduler):
 
     # ---- A decision --------------------------------------------------------------------------------------------------
 
-    def _next(self, me: ControlledTask | None) -> Any:
+    def next_turn(self, me: ControlledTask | None) -> Any:
         """Whose turn it is: a thread, or the root when the execution is over. `me` is who gives way."""
         if self.stopping:
             return self.root
@@ -486,7 +340,7 @@ class ControlledScheduler(Scheduler):
                 return self._stop()
             if self.patience.jumps != jumps:
                 me = None  # It could not go on, or time would not have passed: to leave it is no preemption.
-        if len(choices) == 1 and not self._every_step:
+        if len(choices) == 1 and not self.every_step:
             chosen = choices[0]
         else:
             running = me if me in choices else None
@@ -494,7 +348,7 @@ class ControlledScheduler(Scheduler):
                 chosen = self._choose(choices, running)
             except ReplayDivergence as error:
                 if self.wait_outside():
-                    return self._next(me)
+                    return self.next_turn(me)
                 self.fail("divergence", error, None)
                 return self.root
             except Abandon:
@@ -517,7 +371,7 @@ class ControlledScheduler(Scheduler):
         task = self.patience.end_wait(chosen) if type(chosen) is EndOfWait else chosen
         task.last = len(self.trace)
         if self.observer is not None:
-            self._observe(task, op)
+            self.observe(task, op)
         return task
 
     def look_for_care(self) -> None:
@@ -526,12 +380,13 @@ class ControlledScheduler(Scheduler):
 
     def _run_away(self, chosen: ControlledTask) -> None:
         """Too many steps. While threads ran on and on, some may have waited for one another all the time."""
-        if self._is_stuck():
-            self.fail("deadlock", None, None, *self._cycle)
+        if self.cycles.is_closed():
+            self.fail("deadlock", None, None, *self.cycles.last)
         else:
             self.fail("livelock", None, chosen)
 
-    def _observe(self, task: ControlledTask, op: str) -> None:
+    def observe(self, task: ControlledTask, op: str) -> None:
+        """Tell who looks on of a step: `op`, of `task`."""
         assert self.observer is not None
         me = getattr(current(), "task", None)
         continuation = task.continuation
@@ -546,7 +401,7 @@ class ControlledScheduler(Scheduler):
 
     def recycle(self, continuation: Continuation) -> None:
         """See `Scheduler.recycle`."""
-        following = self._next(None)
+        following = self.next_turn(None)
         if following.continuation is None:
             continuation.task = following
             return
@@ -577,7 +432,7 @@ class ControlledScheduler(Scheduler):
         """Nobody can run, and no time can pass: the end, or a deadlock."""
         self.stopping = True
         if not all(t.daemon for t in self.alive):
-            self.failure = Failure("deadlock", None, None, self._cycle)
+            self.failure = Failure("deadlock", None, None, self.cycles.last)
         return self.root
 
     def ended(self, task: ControlledTask) -> None:
@@ -589,100 +444,9 @@ class ControlledScheduler(Scheduler):
             self.awaited_count -= 1
             if not self.awaited_count:
                 # Daemons are cut off, wherever they are; but if all of them wait for one another, none was to go on.
-                if self._is_stuck() and len(self._cycle) == len(self.alive):
-                    self.fail("deadlock", None, None, *self._cycle)
+                if self.cycles.is_closed() and len(self.cycles.last) == len(self.alive):
+                    self.fail("deadlock", None, None, *self.cycles.last)
                 self.stopping = True
-
-    def check_for_cycle(self, me: ControlledTask) -> None:
-        """Do threads wait for one another in a ring, with `me` among them? Then others may run on, but they won't."""
-        task: Any
-        for task in self.alive:
-            if (task.blocked is not None or task.wait is not None) and task is not me:
-                break
-        else:
-            return  # The common case, cheaply: nobody else waits.
-        cycle = [me]
-        task = me
-        while True:
-            obj = task.obj if task.wait is None else task.wait
-            waiting_for = getattr(obj, "waiting_for", None)
-            if waiting_for is None or self._has_a_limit(task):
-                return
-            task = waiting_for(task).holder
-            if type(task) is not ControlledTask or task.done:
-                return
-            if task is me:
-                break
-            if task in cycle or not task.is_held_up:
-                return
-            cycle.append(task)
-        # A plain lock may be released by anybody, so it takes more to be sure: that nobody does in the end.
-        self._cycle = tuple(cycle)
-        if all(getattr(t.obj if t.wait is None else t.wait, "only_the_owner_releases", False) for t in cycle):
-            self.fail("deadlock", None, None, *cycle)
-
-    def _has_a_limit(self, task: ControlledTask) -> bool:
-        """Whether the time may come that a thread waits no longer."""
-        return task.timer is not None or any(
-            getattr(who, "interrupts", None) is task for _number, who in self.timers.all()
-        )
-
-    def beside(self, cycle: tuple[ControlledTask, ...]) -> list[ControlledTask]:
-        """Who waits as well when the threads of `cycle` wait for ever. Daemons often do, and rightly."""
-        return [t for t in self.alive if t.is_held_up and not t.daemon and t not in cycle]
-
-    def _is_stuck(self) -> bool:
-        """Whether the cycle that was seen last is still one."""
-        return bool(self._cycle) and all(t.is_held_up for t in self._cycle)
-
-    # ---- Unwinding ---------------------------------------------------------------------------------------------------
-
-    def _step_while_stopping(
-        self, me: ControlledTask, blocked: Callable[[], object] | None, deadline: float | None
-    ) -> bool:
-        goes_on = blocked is None or not blocked()
-        # What it polls for may never come, for nobody else runs: its patience has an end here.
-        me.refusals += 1
-        if me.refusals > _MOST_STEPS or not (goes_on or deadline is not None):
-            self.refuse(me)
-        return goes_on
-
-    def refuse(self, me: ControlledTask) -> None:
-        """Raise in a thread that is being unwound and would wait; one that goes on and on stays behind."""
-        me.refusals += _MOST_STEPS
-        if me.refusals > _MOST_STEPS * _MOST_REFUSALS:
-            self.abandon(me)
-        raise TaskExit
-
-    def abandon(self, me: ControlledTask) -> None:
-        """Leave the calling thread behind, with its stack, and end the execution without it. Does not return."""
-        self.abandoned += 1
-        fork.vanished.append(current())
-        if me in self.alive:
-            self.alive.remove(me)
-        self.tasks.pop(me, None)
-        me.done = self.stopping = True
-        self.root.continuation.switch()
-
-    def _unwind_all(self) -> None:
-        """End every thread that is left, so that its `finally` blocks run."""
-        self.stopping = True
-        for task in list(self.alive):
-            if task.continuation is None:
-                # It has not begun, so there is nobody to tell.
-                task.done = True
-                self.tasks.pop(task, None)
-                continue
-            task.pending = TaskExit()
-            task.blocked = None
-            if task.waiters is not None:
-                task.waiters.pop(task, None)
-            task._throw_pending()
-            if not task.done:
-                task.done = True
-                self.tasks.pop(task, None)
-        self.alive.clear()
-
 
 def _ignore(failure: Failure) -> None:
     pass

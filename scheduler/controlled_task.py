@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from scheduler.controlled_end import refuse
 from scheduler.errors import TaskExit
 from scheduler.task import GONE, UserTask, Waitable, Waiters
 
@@ -169,7 +170,7 @@ class ControlledTask(UserTask):
         if self.pending is not None and (waiters is None or waiters.pop(self, GONE) is not GONE):
             self._raise_pending()
         if scheduler.stopping and (waiters is None or waiters.pop(self, GONE) is not GONE):
-            scheduler.refuse(self)
+            refuse(self)
         if deadline is not None and deadline <= scheduler.clock.now():
             if waiters is None or waiters.pop(self, GONE) is not GONE:
                 return False
@@ -184,7 +185,7 @@ class ControlledTask(UserTask):
         self.looks = False
         scheduler.changes += 1
         scheduler.deeds += 1
-        scheduler.check_for_cycle(self)
+        scheduler.cycles.look(self)
         scheduler.give_way(self)
         self.wait = None
         timer, self.timer = self.timer, None

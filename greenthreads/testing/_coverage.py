@@ -35,7 +35,7 @@ def sentence(session: Session, plan: Strategy, found: Exploration) -> str:
             text += f", {session.memory.coverage.sentence(getattr(session.fn, '__module__', ''))}"
         if scheduler.patience.has_assumed:
             text += ", but that a thread that was taken to poll in vain was not let on"
-        elif scheduler.fairness_used:
+        elif scheduler.patience.was_used:
             text += ", where a thread that polls in vain lets others run"
         if not scheduler.early:
             text += "; time passed only when nothing else could run"

@@ -42,10 +42,10 @@ class Memory:
         self._instrumentation = Instrumentation(self._include, self._root, notes=files)
         self._instrumentation.__enter__()
         if self._announces:
-            control.access = scheduler.access
-            control.accesses = scheduler.accesses
-            control.rounds = scheduler.rounds
-            control.entering = scheduler.enters
+            control.access = scheduler.memory_steps.access
+            control.accesses = scheduler.memory_steps.accesses
+            control.rounds = scheduler.memory_steps.rounds
+            control.entering = scheduler.memory_steps.enters
             control.announcing = called
 
     def hear(self, note: Callable[[object], None] | None) -> None:

@@ -155,7 +155,7 @@ class _Search:
 
     def _with_first(self, at: int, thread: str) -> Recorder | None:
         """What happens if that thread comes to its end, or has to wait, before step `at` is taken; None: a failure."""
-        number = self._recorder.session.scheduler.number_of(thread)
+        number = self._recorder.session.scheduler.descent.number_of(thread)
         return self._passes([*self._steps[:at], *[(number, False)] * _LONG, *self._steps[at:]])
 
     # ---- Torn pieces -------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class RaceWatch:
             return  # There is no other thread yet: it comes before whatever there will be.
         footprint = task.footprint if op in ("read", "write") else None
         if task.id not in self._names:
-            self._names[task.id] = f"thread {self._scheduler.path_of(task.id)} {task.name}"
+            self._names[task.id] = f"thread {self._scheduler.descent.path_of(task.id)} {task.name}"
         where = _stack(frame) if footprint is not None or op in ("acquire", "wake") else None
         self._detector.step(task.id, op, task.thread if op in ("begin", "end") else obj, footprint, where)
         for other, parts in task.beside if footprint is not None else ():

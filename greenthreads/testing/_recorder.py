@@ -91,7 +91,7 @@ class Recorder:
 
     def record(self, task: ControlledTask, op: str, obj: object, frame: FrameType | None) -> None:
         """Called by the scheduler at each step."""
-        thread = self.session.scheduler.path_of(task.id)
+        thread = self.session.scheduler.descent.path_of(task.id)
         if thread not in self.names:
             self.names[thread] = str(task.name)
         frames = list(_of_the_program(frame))
@@ -115,12 +115,12 @@ class Recorder:
         """The execution has failed, and its threads still stand where they stood."""
         if failure.kind != "deadlock":
             return
-        others = self.session.scheduler.beside(failure.cycle)
+        others = self.session.scheduler.cycles.beside(failure.cycle)
         cycle = list(failure.cycle)
         # It has no beginning of its own; a report begins with the thread that was started first.
         first = cycle.index(min(cycle, key=lambda task: task.id)) if cycle else 0
         for task in [*cycle[first:], *cycle[:first], *others]:
-            thread = self.session.scheduler.path_of(task.id)
+            thread = self.session.scheduler.descent.path_of(task.id)
             self.names.setdefault(thread, str(task.name))
             frames = list(_of_the_program(None if task.continuation is None else task.continuation.gr_frame))
             obj: Any = task.obj if task.wait is None else task.wait
@@ -131,7 +131,7 @@ class Recorder:
                     thread,
                     task.op,
                     self._thing(task, task.op, obj, frames),
-                    self.session.scheduler.path_of(holder.id) if type(holder) is ControlledTask else None,
+                    self.session.scheduler.descent.path_of(holder.id) if type(holder) is ControlledTask else None,
                     [_place(frame) for frame in frames],
                     task in failure.cycle or not failure.cycle,
                 )
@@ -141,11 +141,11 @@ class Recorder:
         if obj is None or obj is DESCRIPTORS or op == "end" or isinstance(obj, (str, ControlledTask)):
             return obj if isinstance(obj, str) else None
         if op == "start":
-            thread = self.session.scheduler.path_of(task.id)
+            thread = self.session.scheduler.descent.path_of(task.id)
             return str(task.children + 1) if thread == "0" else f"{thread}.{task.children + 1}"
         if isinstance(obj, threading.Thread):
             other = getattr(obj, "_task", None)
-            return self.session.scheduler.path_of(other.id) if type(other) is ControlledTask else "a thread"
+            return self.session.scheduler.descent.path_of(other.id) if type(other) is ControlledTask else "a thread"
         if isinstance(obj, FunctionType):
             return obj.__name__
         if isinstance(obj, functools.partial):

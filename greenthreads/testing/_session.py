@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
     # "assertion", "exception", "deadlock", "livelock", "data race", "lock left held" or "thread not joined".
     kind: str
     exception: BaseException
-    # In which thread; by its descent, see `ControlledScheduler.path_of`.
+    # In which thread; by its descent, see scheduler/descent.py.
     thread: str
     # What must stay the same when the failure is shrunk: the same error, at the same place.
     signature: tuple[object, ...]
@@ -242,7 +242,7 @@ class Session:
     def _on_failure(self, failure: controlled.Failure) -> None:
         if failure.kind == "deadlock":
             cycle = failure.cycle
-            others = self.scheduler.beside(cycle)
+            others = self.scheduler.cycles.beside(cycle)
             self._deadlock = _report([*cycle, *others])
             self._cycle = len(cycle) or len(others)
         if self.on_failure is not None:
@@ -251,7 +251,7 @@ class Session:
     def _judge(self, failure: controlled.Failure) -> Outcome:
         exc = failure.exception
         scheduler = self.scheduler
-        thread = "0" if failure.task is None else scheduler.path_of(failure.task.id)
+        thread = "0" if failure.task is None else scheduler.descent.path_of(failure.task.id)
         decisions, preemptions = scheduler.trace, scheduler.preemptions
         if failure.kind == "divergence" and isinstance(exc, ReplayDivergence):
             raise exc
@@ -307,7 +307,7 @@ class Session:
 
     def _left_over(self, kind: str, error: BaseException, task: ControlledTask | None, place: str) -> Outcome:
         scheduler = self.scheduler
-        path = "0" if task is None else scheduler.path_of(task.id)
+        path = "0" if task is None else scheduler.descent.path_of(task.id)
         return Outcome(kind, error, path, (kind, place), scheduler.trace, scheduler.preemptions)
 
     # ---- Decisions as a trace, and back -----------------------------------------------------------------------------
@@ -317,12 +317,12 @@ class Session:
         paths: dict[int, str] = {}
         for number, _op in decisions:
             if number not in paths:
-                paths[number] = self.scheduler.path_of(number)
+                paths[number] = self.scheduler.descent.path_of(number)
         return [(paths[number], op) for number, op in decisions]
 
     def numbered(self, decisions: Sequence[tuple[str, str]]) -> list[tuple[int, str]]:
         """Decisions with threads by their numbers in this session."""
-        return [(self.scheduler.number_of(path), op) for path, op in decisions]
+        return [(self.scheduler.descent.number_of(path), op) for path, op in decisions]
 
 
 def _place_in(frame: FrameType | None) -> str:

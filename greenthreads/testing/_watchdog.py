@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from greenthreads import patch
 from greenthreads._thread import _standard_start
 from scheduler.continuation import current
+from scheduler.controlled_end import abandon
 from scheduler.controlled_task import ControlledTask
 from scheduler.deadlock import is_ours
 
@@ -57,7 +58,7 @@ class NoStep(BaseException):
         task: object = getattr(current(), "task", None)
         # In a frame of ours it is not swallowed: the thread ends by it.
         if isinstance(task, ControlledTask) and task is self.leaves and not is_ours(sys._getframe(1).f_code):
-            task.scheduler.abandon(task)
+            abandon(task)
 
 
 class Watchdog:
@@ -104,7 +105,7 @@ class Watchdog:
         task.scheduler.fail("exception", exc, task)
         if self._times > _MOST_TIMES:
             if _MAY_LEAVE_CONSTRUCTOR:
-                task.scheduler.abandon(task)
+                abandon(task)
             exc.leaves = task
 
     def _watch(self) -> None:

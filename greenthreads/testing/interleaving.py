@@ -232,7 +232,7 @@ class _InOrder(Strategy):
     def _is_called(self, number: int, name: str) -> bool:
         if number == 0:
             return name in ("main", "0", "MainThread")
-        if name == self._session.scheduler.path_of(number):
+        if name == self._session.scheduler.descent.path_of(number):
             return True
         known = self._name(number)
         # A thread that was given no name is called "Thread-1 (its target)".

@@ -56,7 +56,7 @@ def endings(
     found: set[Hashable] = set()
     left: dict[str, Hashable] = {}
     with Session(lambda: program(left), early=early) as session:
-        control.access = session.scheduler.access
+        control.access = session.scheduler.memory_steps.access
         try:
             while strategy.begin():
                 left.clear()
@@ -85,8 +85,8 @@ def outcomes(
     found: set[Hashable] = set()
     executions = 0
     with Session(lambda: found.add(program()), early=early) as session:
-        control.access = session.scheduler.access
-        control.accesses = session.scheduler.accesses
+        control.access = session.scheduler.memory_steps.access
+        control.accesses = session.scheduler.memory_steps.accesses
         try:
             while strategy.begin():
                 executions += 1

@@ -29,7 +29,7 @@ def kept_after(make: Callable[[], Strategy], writes: int) -> int:
         together(write, write)
 
     with Session(program) as session:
-        control.access = session.scheduler.access
+        control.access = session.scheduler.memory_steps.access
         try:
             session.run(Strategy())  # What is made once.
             strategy = make()

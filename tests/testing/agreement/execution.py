@@ -162,8 +162,8 @@ def run_all(
     reported: list[tuple[Any, ...]] = []
     with Session(body_of(program, reported.append), early=early, max_steps=max_steps) as session:
         if memory:
-            control.access = session.scheduler.access  # type: ignore[attr-defined,unused-ignore]
-            control.rounds = session.scheduler.rounds
+            control.access = session.scheduler.memory_steps.access  # type: ignore[attr-defined,unused-ignore]
+            control.rounds = session.scheduler.memory_steps.rounds
         try:
             while len(seen.schedules) < most and strategy.begin():
                 reported.clear()
@@ -179,7 +179,7 @@ def run_all(
                 seen.schedules.append((tuple(scheduler.trace), len(scheduler.preemptions)))
         finally:
             control.access = control.rounds = None
-        seen.fairness_used = session.scheduler.fairness_used
+        seen.fairness_used = session.scheduler.patience.was_used
         seen.has_assumed = session.scheduler.patience.has_assumed
     # As an exploration says it.
     seen.exhausted, seen.complete = strategy.exhausted and not seen.has_assumed, strategy.complete
