@@ -18,7 +18,8 @@ def test_numbers_and_paths_are_one_another_s_inverse() -> None:
     paths = ["0", "3", "1", "3.1", "3.1.2", "1.10"]
     numbers = [descent.number_of(path) for path in paths]
     assert [descent.path_of(number) for number in numbers] == paths
-    assert numbers[0] == 0 and len(set(numbers)) == len(paths)
+    assert numbers[0] == 0
+    assert len(set(numbers)) == len(paths)
 
 
 def test_who_was_only_named_is_no_path_of_another() -> None:
