@@ -12,178 +12,55 @@ stack while code of the program runs, or when an exception leaves the access: tr
     for x in obj    for x in steps(iter(obj))
     while a:        loop_begins(NAME); while next_round(NAME) and a:
 
-The one exception is a built-in that comes under a name which tells nothing, and raises: see `_Announcing`.
+Calls are the subject of `_calls`, `for` loops of `_iteration`. The one exception to the above is a built-in that comes
+under a name which tells nothing, and raises: see `_calls._Announcing`.
 """
 
 from __future__ import annotations
 
-import collections
-import gc
-import inspect
 import operator
-import sys
-import types
 
 # A program under test may put others in their place, if only for a moment.
-from builtins import id, isinstance, len, map, next, type  # noqa: UP029
+from builtins import id, len, type
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from greenthreads.testing._containers import (
-    ADAPTERS,
-    DEQUE_ITERATOR,
-    ITERATORS,
-    KEY_ITERATORS,
-    LIST_ITERATOR,
-    READ_SIZE,
-    READ_WHOLE,
-    STEP,
-    TABLES,
-    VIEWS,
-    WRITE_WHOLE,
-    ByType,
-    forget_containers,
-    generators,
-    underlying,
+from greenthreads.testing._announcing import (
+    SCALARS,
+    announce,
+    announce_all,
+    announce_one,
+    announce_read,
+    announced,
+    deep,
+    noted,
+    tell,
+    to_note,
 )
+from greenthreads.testing._containers import TABLES, VIEWS, ByType, forget_containers, underlying
 from greenthreads.testing._names import AttributeName, Variable, forget_types
 from scheduler import control
 from scheduler.continuation import current
-from scheduler.control import SIZE
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from greenthreads.testing._containers import Operation
-    from scheduler.control import Footprint
-
-__all__ = ["ACCESSES", "announce", "announce_all", "announce_read", "deep", "enter", "forget_classes", "fresh", "tell"]
+__all__ = [
+    "ACCESSES",
+    "LEN",
+    "forget_classes",
+    "read_attribute",
+    "sized",
+    "whole",
+    "write_attribute",
+    "write_variables",
+]
 
 _GETITEM: Final = ByType("__getitem__")
 _SETITEM: Final = ByType("__setitem__")
 _DELITEM: Final = ByType("__delitem__")
 _CONTAINS: Final = ByType("__contains__")
-_ITER: Final = ByType("__iter__")
-_LEN: Final = ByType("__len__")
 _TRUTH: Final = ByType("__len__", unless="__bool__")
-_STEP: Final = ByType(STEP)
+LEN: Final = ByType("__len__")
 
-# Neither containers nor anything that contains one.
-_SCALARS: Final = frozenset({int, float, bool, str, bytes, types.NoneType})
-
-# Counts the announcements of all threads: unchanged, nobody else touched memory since.
-_announced = 0
-
-# Threads whose last announcement was of a read whose value has not been told yet. Kept only while there is a `note`.
-_to_note: set[int] = set()
-
-
-def _before(access: Callable[[Any, Footprint], None], obj: Any, footprint: Footprint) -> None:
-    """Announce one access; the fast paths below have this written out."""
-    global _announced
-    _announced += 1
-    if control.note is not None:
-        _to_note.add(id(current()))
-    access(obj, footprint)
-
-
-def announce(container: Any, operation: Operation, args: tuple[Any, ...]) -> None:
-    """Announce an operation of a container, whose footprint may depend on the container's state.
-
-    The hook may let other threads run. If one of them has touched memory meanwhile, the footprint is computed anew,
-    and announced anew if it is another: what is announced last is what the operation then does.
-    """
-    global _announced
-    access = control.access
-    if access is None:
-        return
-    footprint = operation(container, args)
-    while footprint:
-        _announced += 1
-        mine = _announced
-        if control.note is not None:
-            _to_note.add(id(current()))
-        access(container, footprint)
-        if mine == _announced:
-            return
-        now = operation(container, args)
-        if now == footprint:
-            return
-        footprint = now
-
-
-def announce_all(accesses: list[tuple[Any, Footprint]]) -> None:
-    """Announce what one operation touches in several objects."""
-    global _announced
-    if len(accesses) > 1 and control.accesses is not None:
-        _announced += 1
-        if control.note is not None:
-            _to_note.add(id(current()))
-        control.accesses(tuple(accesses))
-        return
-    for container, footprint in accesses:
-        access = control.access
-        if access is not None:
-            _before(access, container, footprint)
-
-
-def announce_read(things: Iterable[object]) -> None:
-    """Announce that an operation of C reads all of each of `things` that is a container, or reads from one."""
-    if control.access is None:
-        return
-    found: dict[int, tuple[Any, Footprint]] = {}
-    for thing in things:
-        kind = type(thing)
-        if kind in _SCALARS:
-            continue
-        if kind in ITERATORS:
-            found[id(thing)] = (thing, WRITE_WHOLE)
-            if kind in ADAPTERS:
-                found.update((id(each), (each, WRITE_WHOLE)) for each in generators(thing))
-        elif kind is types.GeneratorType:
-            if not _is_fresh_expression(thing):
-                found.update((id(each), (each, WRITE_WHOLE)) for each in generators(thing))
-            continue
-        elif kind not in VIEWS and not TABLES[kind]:
-            continue
-        for container in underlying(thing):
-            found.setdefault(id(container), (container, READ_WHOLE))
-    if found:
-        announce_all(list(found.values()))
-        enter([each for each, _footprint in found.values() if type(each) is types.GeneratorType])
-
-
-def enter(generators: list[Any]) -> None:
-    """After the announcement of a step of them."""
-    if generators and control.entering is not None:
-        control.entering(generators)
-
-
-def _is_fresh_expression(thing: Any) -> bool:
-    """Whether it is a generator expression that nobody has stepped: nearly always one that is made for this use."""
-    return thing.__name__ == "<genexpr>" and inspect.getgeneratorstate(thing) == inspect.GEN_CREATED
-
-
-def deep(things: Iterable[object], limit: int = 64) -> Iterator[object]:
-    """The containers that comparing or printing things comes by, those inside of others included."""
-    pending = list(things)
-    seen: set[int] = set()
-    while pending and len(seen) < limit:
-        each = pending.pop(0)
-        kind = type(each)
-        if kind in _SCALARS or id(each) in seen:
-            continue
-        if kind is not tuple and kind is not frozenset and kind not in VIEWS and not TABLES[kind]:
-            continue
-        seen.add(id(each))
-        yield each
-        if isinstance(each, dict):
-            pending.extend(dict.values(each))
-        elif isinstance(each, (list, tuple, collections.deque)) and len(each) < limit:
-            pending.extend(each)
-
-
-# Attributes
+# ---- Attributes ------------------------------------------------------------------------------------------------------
 
 
 def read_attribute(obj: Any, name: AttributeName) -> Any:
@@ -193,10 +70,9 @@ def read_attribute(obj: Any, name: AttributeName) -> Any:
         access = control.access
         if access is not None:
             if how is True:
-                global _announced
-                _announced += 1
+                announced[0] += 1
                 if control.note is not None:
-                    _to_note.add(id(current()))
+                    to_note.add(id(current()))
                 access(obj, name.read)
             else:
                 announce_all(how(obj))
@@ -210,8 +86,7 @@ def write_attribute(obj: Any, name: AttributeName) -> Any:
         access = control.access
         if access is not None:
             if how is True:
-                global _announced
-                _announced += 1
+                announced[0] += 1
                 access(obj, name.write)
             else:
                 announce_all(how(obj))
@@ -225,7 +100,7 @@ def set_attribute(value: Any, obj: Any, name: AttributeName) -> tuple[Any, str, 
     return obj, name.name, value
 
 
-# Items
+# ---- Items -----------------------------------------------------------------------------------------------------------
 
 
 class Store(partial):  # type: ignore[type-arg]
@@ -287,7 +162,7 @@ def container(item: Any, obj: Any) -> Any:
     operation = _CONTAINS[type(obj)]
     if operation is not None:
         announce(obj, operation, (item,))
-    elif type(obj) not in _SCALARS:
+    elif type(obj) not in SCALARS:
         announce_read((obj,))
     return obj
 
@@ -307,12 +182,12 @@ def truth(obj: Any) -> Any:
 
 def sized(obj: Any) -> Any:
     """Before `len(obj)`."""
-    operation = _LEN[type(obj)]
+    operation = LEN[type(obj)]
     if operation is not None:
         announce(obj, operation, ())
     elif type(obj) in VIEWS:
         for each in underlying(obj):
-            announce(each, _LEN[type(each)], ())
+            announce(each, LEN[type(each)], ())
     return obj
 
 
@@ -325,16 +200,16 @@ def whole(obj: Any) -> Any:
 
 def shown(obj: Any) -> Any:
     """Before `obj` is formatted or matched, with what is inside of it."""
-    if type(obj) not in _SCALARS:
+    if type(obj) not in SCALARS:
         announce_read(deep((obj,)))
     return obj
 
 
 def right(left: Any, operand: Any) -> Any:
     """Before an operator of C reads both operands: the right one."""
-    if type(operand) not in _SCALARS:
+    if type(operand) not in SCALARS:
         announce_read(deep((left, operand)))
-    elif type(left) not in _SCALARS:
+    elif type(left) not in SCALARS:
         announce_read(deep((left,)))
     return operand
 
@@ -347,7 +222,7 @@ def two(left: Any, operand: Any) -> tuple[Any, Any]:
 def in_place(left: Any, operand: Any, name: str) -> Any:
     """Before `left += operand` and its like, which change a container: the operand."""
     operation = TABLES[type(left)].get(name)
-    if type(operand) not in _SCALARS and operand is not left:
+    if type(operand) not in SCALARS and operand is not left:
         announce_read((operand,))
     if operation is not None:
         announce(left, operation, (operand,))
@@ -368,17 +243,16 @@ def matched(obj: Any, *names: AttributeName) -> Any:
     return obj
 
 
-# Variables
+# ---- Variables -------------------------------------------------------------------------------------------------------
 
 
 def read_global(variable: Variable) -> bool:
     """Before a global is read. True, so that it can stand as a condition."""
     access = control.access
     if access is not None:
-        global _announced
-        _announced += 1
+        announced[0] += 1
         if control.note is not None:
-            _to_note.add(id(current()))
+            to_note.add(id(current()))
         access(variable.namespace, variable.read)
     return True
 
@@ -387,7 +261,7 @@ def read_cell(capture: Any, variable: Variable) -> bool:
     """Before a closure variable is read. `capture` is a closure over it and nothing else, for its cell."""
     access = control.access
     if access is not None:
-        _before(access, capture.__closure__[0], variable.read)
+        announce_one(access, capture.__closure__[0], variable.read)
     return True
 
 
@@ -397,8 +271,7 @@ def write_variables(value: Any, *variables: Any) -> Any:
     if access is not None:
         if len(variables) == 2:
             variable, capture = variables
-            global _announced
-            _announced += 1
+            announced[0] += 1
             access(variable.namespace if capture is None else capture.__closure__[0], variable.write)
             if control.note is not None:
                 tell(value)
@@ -411,7 +284,7 @@ def write_variables(value: Any, *variables: Any) -> Any:
     return value
 
 
-# Loops
+# ---- Loops -----------------------------------------------------------------------------------------------------------
 
 
 def loop_begins(loop: str) -> None:
@@ -425,168 +298,6 @@ def next_round(loop: str) -> bool:
     if control.rounds is not None:
         control.rounds(loop, False)
     return True
-
-
-# Iteration
-
-
-def before_iter(obj: Any) -> Any:
-    """Before `iter(obj)`."""
-    operation = _ITER[type(obj)]
-    if operation is not None:
-        announce(obj, operation, ())
-    elif type(obj) in VIEWS:
-        for each in underlying(obj):
-            announce(each, _LEN[type(each)], ())
-    return obj
-
-
-def unpacked(iterator: Any) -> Any:
-    """`iterator`, whose items are unpacked one by one."""
-    return map(whole, iterator)
-
-
-def stores(iterator: Any, *variables: Any) -> Any:
-    """`iterator`, whose items are stored to shared variables one by one."""
-
-    def stored(item: Any) -> Any:
-        return write_variables(whole(item), *variables)
-
-    return map(stored, iterator)
-
-
-def _references(thing: object) -> int:
-    return sys.getrefcount(thing)
-
-
-# The references to an argument that nobody but its caller's stack holds.
-_UNSHARED: Final = _references(iter([]))
-
-
-def steps(iterator: Any) -> Any:
-    """`iterator`, with an announcement before each step.
-
-    A generator makes the announcements and hands the iterator to `next`, called by `map`: between the instrumented
-    code and the iterator there is only C. An iterator that was made for this loop alone is nobody else's to step.
-    """
-    kind = type(iterator)
-    if kind not in ITERATORS and kind is not types.GeneratorType:
-        return iterator
-    shared = sys.getrefcount(iterator) > _UNSHARED
-    if kind is LIST_ITERATOR and not shared:
-        # The commonest loop, found out without asking around: it has its list, or nothing any more.
-        lists = gc.get_referents(iterator)
-        if lists and type(lists[0]) is list:
-            return map(next, _steps_of_list(iterator, lists[0]))
-        return map(next, _steps_by_index(iterator, lists[0], iterator)) if lists else iterator
-    if kind is types.GeneratorType:
-        return map(next, _any_steps(iterator, [(iterator, WRITE_WHOLE)])) if shared else iterator
-    sources = list(underlying(iterator))
-    if kind in ADAPTERS:
-        stepped = [(each, WRITE_WHOLE) for each in generators(iterator) if not _is_fresh_expression(each)]
-        if stepped:
-            mine = [(iterator, WRITE_WHOLE)] if shared else []
-            return map(next, _any_steps(iterator, [*((each, READ_WHOLE) for each in sources), *stepped, *mine]))
-    if shared:
-        return map(next, _any_steps(iterator, [*((each, READ_WHOLE) for each in sources), (iterator, WRITE_WHOLE)]))
-    if not sources:
-        return iterator
-    source = sources[0]
-    if kind is enumerate and len(sources) == 1:
-        # (The iterator that it stands on, and a pair kept for reuse.)
-        inner = next(each for each in gc.get_referents(iterator) if type(each) in ITERATORS)
-        if type(inner) is LIST_ITERATOR or type(inner) is DEQUE_ITERATOR:
-            return map(next, _steps_by_index(iterator, source, inner))
-    if kind is LIST_ITERATOR or kind is DEQUE_ITERATOR:
-        return map(next, _steps_by_index(iterator, source, iterator))
-    if kind in KEY_ITERATORS:
-        return map(next, _steps_by_size(iterator, source))
-    if kind not in ADAPTERS and type(source) is dict and operator.length_hint(iterator) == len(source):
-        return map(next, _steps_by_key(iterator, source))
-    return map(next, _any_steps(iterator, [(each, READ_WHOLE) for each in sources]))
-
-
-def _steps_of_list(iterator: Any, source: list[Any]) -> Iterator[Any]:
-    # As `_steps_by_index`, with `announce` and the operation of lists written out.
-    global _announced
-    index = len(source) - operator.length_hint(iterator)
-    while True:
-        access = control.access
-        if access is not None:
-            while True:
-                is_there = index < len(source)
-                footprint = ((SIZE, False), (index, False)) if is_there else READ_SIZE
-                if control.note is not None:
-                    _before(access, source, footprint)
-                else:
-                    _announced += 1
-                    access(source, footprint)
-                if is_there is (index < len(source)):
-                    break
-        yield iterator
-        index += 1
-
-
-def _steps_by_index(iterator: Any, source: Any, counting: Any) -> Iterator[Any]:
-    index = len(source) - operator.length_hint(counting)
-    del counting
-    while True:
-        access = control.access
-        if access is not None:
-            announce(source, _STEP[type(source)], (index,))
-        yield iterator
-        index += 1
-
-
-def _steps_by_size(iterator: Any, source: Any) -> Iterator[Any]:
-    while True:
-        access = control.access
-        if access is not None:
-            _before(access, source, READ_SIZE)
-        yield iterator
-
-
-def _steps_by_key(iterator: Any, source: dict[Any, Any]) -> Iterator[Any]:
-    # A second iterator over the same dict is one step ahead and knows the key. A dict that changes stops both.
-    ahead = dict.__iter__(source)
-    while True:
-        try:
-            key = next(ahead)
-        except (StopIteration, RuntimeError):
-            announce(source, _LEN[type(source)], ())
-        else:
-            announce(source, _STEP[type(source)], (key,))
-        yield iterator
-
-
-def _any_steps(iterator: Any, accesses: list[tuple[Any, Footprint]]) -> Iterator[Any]:
-    mine = [each for each, _footprint in accesses if type(each) is types.GeneratorType]
-    while True:
-        if control.access is not None:
-            announce_all(accesses)
-            enter(mine)
-        yield iterator
-
-
-def tell(value: Any) -> None:
-    """Tell the value that is about to be written."""
-    if control.note is not None:
-        _to_note.discard(id(current()))
-        control.note(value)
-
-
-def noted(value: Any) -> Any:
-    """After a read: tells its value, if the read was announced. Only in the code that runs with a `note`."""
-    if control.note is not None and id(current()) in _to_note:
-        _to_note.discard(id(current()))
-        control.note(value)
-    return value
-
-
-def fresh() -> None:
-    """Forget what was left of an earlier run."""
-    _to_note.clear()
-    forget_classes()
 
 
 def forget_classes() -> None:
@@ -604,10 +315,9 @@ ACCESSES: Final[dict[str, Any]] = {
     **{
         function.__name__: function
         for function in (
-            before_iter, container, contains_item, delete_item, in_place, in_place_two, loop_begins, matched,
-            next_round, noted, read_attribute, read_cell, read_global, read_item, read_key, right, set_attribute,
-            set_item, shown, sized, steps, stores, truth, two,
-            unpacked, whole, write_attribute, write_item, write_key, write_variables,
+            container, contains_item, delete_item, in_place, in_place_two, loop_begins, matched, next_round, noted,
+            read_attribute, read_cell, read_global, read_item, read_key, right, set_attribute, set_item, shown, sized,
+            truth, two, whole, write_attribute, write_item, write_key, write_variables,
         )
     },
 }  # fmt: skip

@@ -23,18 +23,8 @@ from builtins import id, isinstance, len, type  # noqa: UP029
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from greenthreads.testing._accesses import (
-    ACCESSES,
-    announce,
-    announce_all,
-    announce_read,
-    deep,
-    enter,
-    read_attribute,
-    sized,
-    tell,
-    write_attribute,
-)
+from greenthreads.testing._accesses import ACCESSES, read_attribute, sized, write_attribute
+from greenthreads.testing._announcing import announce, announce_all, announce_read, deep, enter, tell
 from greenthreads.testing._containers import (
     BASE_TABLES,
     CONTAINERS,
@@ -46,6 +36,7 @@ from greenthreads.testing._containers import (
     generators,
     underlying,
 )
+from greenthreads.testing._iteration import ITERATION
 from greenthreads.testing._names import attribute_name
 from scheduler import control
 
@@ -294,4 +285,8 @@ def _touches(function: Any) -> bool:
 
 
 # All that instrumented code calls.
-HELPERS: Final[dict[str, Any]] = {**ACCESSES, **{each.__name__: each for each in (call, call_method, called, method)}}
+HELPERS: Final[dict[str, Any]] = {
+    **ACCESSES,
+    **ITERATION,
+    **{each.__name__: each for each in (call, call_method, called, method)},
+}

@@ -7,7 +7,7 @@ false.
 
 The parts of a mapping or a set are its keys, those of a sequence its indices, and SIZE stands for the length or the set
 of keys. A method that may change with the state of the container (a key that is there or not) is computed anew when
-another thread ran in between; see `_accesses.announce`.
+another thread ran in between; see `_announcing.announce`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _hashable(key: object) -> bool:
     return kind.__hash__ is object.__hash__ and kind.__eq__ is object.__eq__
 
 
-# Mappings and sets
+# ---- Mappings and sets -----------------------------------------------------------------------------------------------
 
 
 def _read_key(_container: Any, args: tuple[Any, ...]) -> Footprint:
@@ -127,7 +127,7 @@ def _update(container: Any, args: tuple[Any, ...]) -> Footprint:
     return tuple(found) if len(found) <= _MANY else WRITE_WHOLE
 
 
-# Sequences
+# ---- Sequences -------------------------------------------------------------------------------------------------------
 
 
 def _index(write: bool) -> Operation:
@@ -306,7 +306,6 @@ METHOD_NAMES: Final = frozenset(name for table in CONTAINERS.values() for name i
 }  # fmt: skip
 
 
-
 class _Tables(dict):  # type: ignore[type-arg]
     """type -> its operations, by name: those of the container that it derives from and that it does not override.
 
@@ -377,7 +376,7 @@ def container_of(kind: type) -> type | None:
     return None
 
 
-# Views and iterators: what stands behind them
+# ---- Views and iterators: what stands behind them --------------------------------------------------------------------
 
 _VIEWS: Final[tuple[type, ...]] = (type({}.keys()), type({}.values()), type({}.items()))
 _ORDERED_VIEWS: Final[tuple[type, ...]] = tuple(

@@ -50,9 +50,9 @@ __all__ = ["StandIns"]
 
 _CLock: Any = type(allocate_lock())
 
-# Whose namespaces are not looked into: the tools that run tests.
 # Whose functions stand for those of `time` and `random`.
 _WORLD = "greenthreads.testing._environment"
+# Whose namespaces are not looked into: the tools that run tests.
 _TOOLS = frozenset(
     (
         "_pytest", "attr", "attrs", "coverage", "debugpy", "execnet", "greenlet", "greenthreads", "hypothesis",

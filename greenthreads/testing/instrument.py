@@ -9,8 +9,8 @@ its module; on exit it gets its own back. Functions, classes and modules stay th
 that is imported already, from wherever, needs no second import, and what the tests hold of it stays valid. See
 docs/decisions/instrumentation.md.
 
-What is rewritten into what is the subject of `_rewrite`; what the announcements say, of `_accesses`, `_names` and
-`_containers`.
+What is rewritten into what is the subject of `_rewrite`; who announces it, of `_accesses`, `_iteration` and `_calls`;
+what the announcements say, of `_names` and `_containers`; and how they are made, of `_announcing`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from greenthreads.testing import _mutants
-from greenthreads.testing._accesses import forget_classes, fresh
+from greenthreads.testing._accesses import forget_classes
+from greenthreads.testing._announcing import forget_notes
 from greenthreads.testing._codes import CACHE, Codes
 from greenthreads.testing._functions import among, forget, functions_in, keep, those_made_since_the_freeze, with_code
 
@@ -167,7 +168,8 @@ class Instrumentation:
             if self._was_frozen:
                 forget()
             gc.unfreeze()
-            fresh()
+            forget_notes()
+            forget_classes()
             self._choose(list(sys.modules.items()))
             self._exchange()
             gc.freeze()
@@ -184,7 +186,8 @@ class Instrumentation:
         if _before_collection in gc.callbacks:
             gc.callbacks.remove(_before_collection)
         self._exchange_back()
-        fresh()
+        forget_notes()
+        forget_classes()
         if not self._was_frozen:
             gc.unfreeze()
         Instrumentation._active = None
@@ -336,7 +339,7 @@ def instrumented(
 def strip_frames(traceback: TracebackType | None) -> TracebackType | None:
     """A traceback without the frames of this package, in place.
 
-    There are none but where a built-in function was called by a name that does not tell (see `_accesses`).
+    There are none but where a built-in function was called by a name that does not tell (see `_calls`).
     """
     while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_HERE):
         traceback = traceback.tb_next
