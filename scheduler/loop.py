@@ -382,7 +382,7 @@ class Scheduler:
                 self._make_calls()
             if self.timers:
                 self.timers.fire(self.clock.now())
-            if self._early:
+            if self._slices is not None:
                 # Those who woke now are at the end, behind threads of which each may take its whole slice.
                 self.ready.rotate(len(self.ready) - before)
             if self.ready:

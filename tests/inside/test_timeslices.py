@@ -184,6 +184,38 @@ def test_a_sleeper_comes_before_those_who_compute() -> None:
     assert record.index("sleeper") - at <= 2
 
 
+def test_also_where_somebody_yields_at_the_moment_that_it_is_due() -> None:
+    """Then it is the root's own turn in which the sleeper wakes, not one for which somebody was cut short."""
+    clock = VirtualClock()
+    record: list[str] = []
+
+    def main() -> None:
+        def spinner(name: str) -> None:
+            while "sleeper" not in record:
+                if record[-1:] != [name]:
+                    record.append(name)
+                    clock.advance(0.125)
+
+        def sleeper() -> None:
+            sleep(1.25)
+            record.append("sleeper")
+
+        def last_in_the_round() -> None:
+            while "sleeper" not in record:
+                clock.advance(0.125)
+                if clock.now() == 1.25:
+                    record.append("due")
+                yield_now()
+
+        Thread(target=sleeper).start()
+        for name in "abcd":
+            Thread(target=spinner, args=(name,)).start()
+        Thread(target=last_in_the_round).start()
+
+    Scheduler(clock=clock, timeslice=Steps(100)).run(main)
+    assert record[:10] == [*"abcd", *"abcd", "due", "sleeper"]
+
+
 def test_another_kernel_thread_gets_in(run: Callable[..., Any]) -> None:
     def main() -> None:
         event = Event()
