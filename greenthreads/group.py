@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from greenthreads.thread import Thread, ThreadInterrupted
-from scheduler.errors import TaskExit
+from scheduler.errors import Deadlock, TaskExit
 from scheduler.kernel import current_task
 from scheduler.task import UserTask
 
@@ -149,8 +149,10 @@ class ThreadGroup:
             except BaseException as exc:
                 # Somebody interrupts the group as a whole. Its threads still end before it does.
                 own = own or exc
+                # A deadlock of threads that were interrupted before stays one.
+                hopeless = isinstance(exc, TaskExit) or (isinstance(exc, Deadlock) and self._ending)
                 self._stop_all()
-                if isinstance(exc, TaskExit):
+                if hopeless:
                     break
                 continue
             self._threads.pop(thread, None)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from greenthreads import Event, Thread, ThreadGroup, ThreadInterrupted, run_scheduler, sleep, yield_now
+from greenthreads import Deadlock, Event, Thread, ThreadGroup, ThreadInterrupted, run_scheduler, sleep, yield_now
 from greenthreads.carriers import Kind
 from scheduler import shield
 
@@ -202,6 +202,55 @@ def test_who_interrupts_the_whole_group_has_it_end_first(kind: Kind, until: Any,
 
     run_scheduler(main)
     assert record == ["ended", "ended", ["ExceptionGroup", "ThreadInterrupted('stop it all')"]]
+
+
+def test_a_deadlock_ends_the_threads_and_the_group() -> None:
+    record: list[str] = []
+
+    def wait() -> None:
+        try:
+            Event().wait()
+        finally:
+            record.append("ended")
+
+    def main() -> None:
+        with ThreadGroup() as group:
+            group.start(wait)
+            group.start(wait)
+
+    assert outcome_of(main)[:1] == ["ExceptionGroup"]
+    assert record == ["ended", "ended"]
+
+
+@pytest.mark.parametrize("how", ["swallows", "suspended"])
+def test_a_deadlock_of_threads_that_an_interrupt_does_not_end(how: str) -> None:
+    event = Event()
+
+    def wait() -> None:
+        while not event.is_set():
+            try:
+                event.wait()
+            except ThreadInterrupted:
+                pass
+
+    def fail() -> None:
+        raise ValueError
+
+    def main() -> list[type[BaseException]]:
+        try:
+            with ThreadGroup() as group:
+                thread = group.start(wait)
+                yield_now()
+                if how == "suspended":
+                    thread.suspend()
+                group.start(fail)
+        except ExceptionGroup as error:
+            event.set()
+            thread.resume()
+            return [type(each) for each in error.exceptions]
+        return []
+
+    assert run_scheduler(main) == [ValueError, Deadlock]
 
 
 def test_groups_in_groups(kind: Kind) -> None:
