@@ -142,7 +142,7 @@ class Reasons:
         scheduler = task.scheduler
         suspension = None if scheduler is None else scheduler.suspended.get(task)  # type: ignore[call-overload]
         if suspension is not None and suspension.due:
-            return "to be resumed", None
+            return "resume()", None
         if reason is None:
             return "nothing (it was never run)", None
         if isinstance(reason, str):
@@ -179,5 +179,6 @@ def table(rows: Sequence[Waiting]) -> str:
     whats = [f"waits for {row.what}" + (f", held by {row.holder}" if row.holder else "") for row in rows]
     name_width, what_width = max(map(len, names)), max(map(len, whats))
     for row, name, what in zip(rows, names, whats, strict=True):
-        lines.append(f"  {name:{name_width}}  {what:{what_width}}  {row.file}:{row.line} in {row.function}")
+        place = f"{row.file}:{row.line} in {row.function}" if row.line else "before its first line"
+        lines.append(f"  {name:{name_width}}  {what:{what_width}}  {place}")
     return "\n".join(lines)

@@ -273,7 +273,7 @@ def test_a_dump_and_a_deadlock_say_so(run: Callable[..., Any]) -> None:
         thread.start()
         thread.suspend()
         text = dump_threads()
-        with pytest.raises(Deadlock, match=r"'held' *waits for to be resumed"):
+        with pytest.raises(Deadlock, match=r"'held' *waits for resume\(\) *before its first line"):
             thread.join()
         thread.resume()
         return text
