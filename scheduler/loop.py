@@ -82,8 +82,8 @@ class Scheduler:
     """
 
     __slots__ = (
-        "__weakref__", "_at_end", "_awaited", "_bell", "_calls", "_closed", "_early", "_longest_sleep", "_passes",
-        "_root_comes", "_slices", "_started", "_timeslice",
+        "__weakref__", "_at_end", "_awaited", "_bell", "_calls", "_closed", "_early", "_longest_sleep", "_must_tell",
+        "_passes", "_root_comes", "_slices", "_started", "_take", "_timeslice",
         "ambient", "asleep", "clock", "forked", "host", "idle", "main", "now", "orphaned", "poller", "ready", "root",
         "start", "suspended", "tasks", "timers",
     )  # fmt: skip
@@ -129,6 +129,8 @@ class Scheduler:
         self.poller: Poller | None = None
         self._closed = False
         self._started = False
+        # What the main thread was interrupted with, and must not be lost.
+        self._must_tell: BaseException | None = None
         # What a task that is NEW does to be run: once there is a root, a switch to that with the task as its value.
         self.start: Callable[[UserTask], object] = _start
         self.root: RootTask
@@ -229,11 +231,12 @@ class Scheduler:
         return self.poller
 
     def interrupt_main(self, exc: BaseException) -> None:
-        """Raise `exc` in the main user thread, or out of `run` if that has ended. On the root only."""
+        """Raise `exc` in the main user thread, or out of `run` if that ends first. On the root, or while it lives."""
         if self.main.done:
             raise exc
         self.main.interrupt_now(exc)
 
+        self._must_tell = exc
     # ---- The loop --------------------------------------------------------------------------------------------------
 
     def run(self, main: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
@@ -405,6 +408,11 @@ class Scheduler:
         if self._await_another():
             return False
         # Closed first, looked at second: a kernel thread may be starting one (see `add`). Not closed on mere
+        if self._must_tell is not None:
+            exc, self._must_tell = self._must_tell, None
+            # It was woken before, and has ended without another wait to raise it in.
+            if self.main.done and self.main.pending is exc:
+                raise exc
         # suspicion: while a thread is left, others may be started.
         self._closed = True
         self._closed = not self._await_another()

@@ -82,7 +82,7 @@ class Handler:
             if getattr(current(), "task", None) is main or self._posted is not None or main.pending is not None:
                 return False
             if not main.done:
-                main.interrupt_now(exc)
+                scheduler.interrupt_main(exc)
                 return True
         self._posted = exc
         scheduler.post(functools.partial(self._deliver, scheduler))

@@ -418,6 +418,44 @@ def test_main_keeps_the_lock_that_it_was_handed_before_the_interrupt() -> None:
     assert record == ["acquired", ("interrupted", True)]
 
 
+def test_main_that_was_woken_before_and_waits_no_more_does_not_lose_it() -> None:
+    event = Event()
+    record: list[str] = []
+
+    def other() -> None:
+        event.set()
+        ctrl_c()
+        record.append("other goes on")
+
+    def main() -> None:
+        Thread(target=other).start()
+        event.wait()
+        record.append("main ends")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_scheduler(main)
+    assert record == ["other goes on", "main ends"]
+
+
+def test_main_that_was_woken_before_may_still_handle_it() -> None:
+    event = Event()
+    record: list[str] = []
+
+    def other() -> None:
+        event.set()
+        ctrl_c()
+
+    def main() -> None:
+        Thread(target=other).start()
+        event.wait()
+        with pytest.raises(KeyboardInterrupt):
+            yield_now()
+        record.append("handled")
+
+    run_scheduler(main)
+    assert record == ["handled"]
+
+
 @pytest.mark.parametrize("times", [1, 20])
 def test_a_kernel_thread_that_waits_on_a_primitive_is_interrupted_too(until: Any, waits: Any, times: int) -> None:
     """No scheduler runs: the main kernel thread waits on a lock of ours, and Ctrl-C ends the wait."""
