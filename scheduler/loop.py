@@ -36,7 +36,7 @@ from scheduler.clock import Clock, MonotonicClock
 from scheduler.continuation import Continuation, current
 from scheduler.errors import Deadlock, SchedulerBug, SchedulerError, TaskExit
 from scheduler.kernel import SIGNAL_ROUND, KernelTask, current_task, here, longest_sleep
-from scheduler.policy import Policy, ready_queue
+from scheduler.policy import Policy, PolicyQueue, ready_queue
 from scheduler.poller import Poller
 from scheduler.root import RootTask
 from scheduler.signals import CtrlC
@@ -106,6 +106,8 @@ class Scheduler:
         self.now = self.clock.now
         # Invariant: a task is here iff it is READY, or NEW. For the root, see `call_root`.
         self.ready: deque[Task] = ready_queue(policy)
+        # What the root takes out of it the next one by. Threads take it out themselves, if there is no policy.
+        self._take = self.ready.popleft
         # Every task that was started and is not done, in the order of their start.
         self.tasks: dict[UserTask, None] = {}
         # Invariant: while there are timers, `_root_comes`.
@@ -127,10 +129,10 @@ class Scheduler:
         self._bell.acquire()
         # From the first descriptor that a thread waits for: then the root sleeps in it, not on the bell.
         self.poller: Poller | None = None
-        self._closed = False
-        self._started = False
         # What the main thread was interrupted with, and must not be lost.
         self._must_tell: BaseException | None = None
+        self._closed = False
+        self._started = False
         # What a task that is NEW does to be run: once there is a root, a switch to that with the task as its value.
         self.start: Callable[[UserTask], object] = _start
         self.root: RootTask
@@ -234,9 +236,9 @@ class Scheduler:
         """Raise `exc` in the main user thread, or out of `run` if that ends first. On the root, or while it lives."""
         if self.main.done:
             raise exc
+        self._must_tell = exc
         self.main.interrupt_now(exc)
 
-        self._must_tell = exc
     # ---- The loop --------------------------------------------------------------------------------------------------
 
     def run(self, main: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
@@ -356,6 +358,9 @@ class Scheduler:
         self.host = host
         self._longest_sleep = longest_sleep()
         root = current()
+        if isinstance(self.ready, PolicyQueue):
+            self.ready.begin(root)
+            self._take = self.ready.take
         self.root = RootTask(self, root)
         self.root.thread = getattr(root, "task", None)
         root.task = self.root
@@ -403,16 +408,16 @@ class Scheduler:
     def _ended(self) -> bool:
         if not self._awaited.done:
             return False
-        if self._at_end:
-            self.make_last_calls()
-        if self._await_another():
-            return False
-        # Closed first, looked at second: a kernel thread may be starting one (see `add`). Not closed on mere
         if self._must_tell is not None:
             exc, self._must_tell = self._must_tell, None
             # It was woken before, and has ended without another wait to raise it in.
             if self.main.done and self.main.pending is exc:
                 raise exc
+        if self._at_end:
+            self.make_last_calls()
+        if self._await_another():
+            return False
+        # Closed first, looked at second: a kernel thread may be starting one (see `add`). Not closed on mere
         # suspicion: while a thread is left, others may be started.
         self._closed = True
         self._closed = not self._await_another()
@@ -439,7 +444,7 @@ class Scheduler:
 
     def _run_threads(self) -> None:
         """Let threads switch among themselves until the root's turn comes."""
-        root, ready = self.root, self.ready
+        root, ready, take = self.root, self.ready, self._take
         began = self.clock.now()
         root.has_turn = False
         if self._early:
@@ -464,7 +469,7 @@ class Scheduler:
                 break
             else:
                 # At first, or after a continuation has ended and fallen back to us.
-                came = ready.popleft().switch()
+                came = take().switch()
         if not self._early:
             self._root_comes = True
         if not comes:

@@ -309,6 +309,143 @@ def test_a_fork_leaves_the_others_behind(policy: Policy) -> None:
     assert len(record) == 5
 
 
+# ---- Those that fail -------------------------------------------------------------------------------------------------
+
+
+class Failing(RoundRobin):
+    """Does `misdeed` at the `at`-th call of the method `where`, in place of what it should do or before it."""
+
+    def __init__(self, where: str, at: int, misdeed: Callable[[RoundRobin], Any]) -> None:
+        super().__init__()
+        self.where, self.at, self.misdeed = where, at, misdeed
+
+    def _does_it(self, where: str) -> bool:
+        self.at -= where == self.where
+        return self.at == 0 and where == self.where
+
+    def add(self, task: Task) -> None:
+        if self._does_it("add"):
+            self.misdeed(self)
+        super().add(task)
+
+    def take(self) -> Task:
+        if self._does_it("take"):
+            return self.misdeed(self)  # type: ignore[no-any-return]
+        return super().take()
+
+
+def lose(policy: RoundRobin) -> Task:
+    RoundRobin.take(policy)
+    return RoundRobin.take(policy)
+
+
+def wait(_policy: RoundRobin) -> None:
+    sleep(1)
+
+
+MISDEEDS: dict[str, tuple[str, Callable[[RoundRobin], Any], str]] = {
+    "raises in add": ("add", lambda _policy: 1 / 0, "ZeroDivisionError"),
+    "raises in take": ("take", lambda _policy: 1 / 0, "ZeroDivisionError"),
+    "returns nothing": ("take", lambda _policy: None, "take() returned None, which is not ready"),
+    "returns what has no hash": ("take", lambda _policy: [], "TypeError"),
+    "returns one and keeps it": ("take", lambda policy: policy._ready[0], ""),
+    "loses one": ("take", lose, "IndexError"),
+    "waits in add": ("add", wait, "the scheduler itself can't wait"),
+    "waits in take": ("take", wait, "the scheduler itself can't wait"),
+    "yields": ("take", lambda _policy: yield_now(), "the scheduler itself can't wait"),
+}
+
+
+@pytest.mark.parametrize("timeslice", [None, Steps(20)], ids=["cooperative", "in slices"])
+@pytest.mark.parametrize("at", [3, 6, 8])
+@pytest.mark.parametrize("misdeed", MISDEEDS)
+def test_one_that_fails_serves_no_longer(misdeed: str, at: int, timeslice: Steps | None) -> None:
+    where, does, says = MISDEEDS[misdeed]
+    record: list[str] = []
+
+    def work(name: str) -> None:
+        for _ in range(5):
+            record.append(name)
+            yield_now()
+
+    def main() -> None:
+        threads = [Thread(target=work, args=(name,)) for name in "abc"]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        except SchedulerError as error:
+            record.append(str(error))
+        for thread in threads:
+            thread.join()
+
+    run_scheduler(main, policy=Failing(where, at, does), timeslice=timeslice)
+    [told] = [words for words in record if len(words) > 1]
+    assert told.startswith("the policy Failing failed, threads take turns from here on: ")
+    assert says in told
+    assert Counter(record) == {"a": 5, "b": 5, "c": 5, told: 1}
+
+
+def test_who_started_others_and_has_ended_is_told_by_run_scheduler() -> None:
+    record: list[int] = []
+
+    def main() -> None:
+        for number in range(3):
+            Thread(target=record.append, args=(number,)).start()
+
+    with pytest.raises(SchedulerError, match="the policy Failing failed") as caught:
+        run_scheduler(main, policy=Failing("take", 3, lambda _policy: 1 / 0))
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_priority_that_is_no_number_is_said_to_be_none() -> None:
+    record: list[int] = []
+
+    def main() -> None:
+        thread = Thread(target=record.append, args=(1,))
+        thread.priority = "high"  # type: ignore[assignment]
+        thread.start()
+        thread.join()
+
+    with pytest.raises(SchedulerError, match=r"the policy Priorities failed.*'str'"):
+        run_scheduler(main, policy=Priorities())
+    assert record == [1]
+
+
+def test_it_need_not_count_right() -> None:
+    class Empty(RoundRobin):
+        def __len__(self) -> int:
+            return 0
+
+    assert turns(Empty(), {name: {} for name in "abc"}, 9) == list("abcabcabc")
+
+
+def test_a_thread_may_give_way_with_no_stack_left(policy: Policy) -> None:
+    record: list[str] = []
+
+    def deep(number: int) -> None:
+        if number % 7 == 0:
+            yield_now()
+        deep(number + 1)
+
+    def overflow() -> None:
+        with pytest.raises(RecursionError):
+            deep(0)
+        record.append("overflowed")
+
+    def main() -> None:
+        threads = [Thread(target=overflow), Thread(target=overflow)]
+        threads.append(Thread(target=lambda: [yield_now() for _ in range(1000)]))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    run_scheduler(main, policy=policy)
+    assert record == ["overflowed"] * 2
+
+
 def test_a_policy_serves_one_scheduler() -> None:
     policy = RoundRobin()
 
