@@ -2,23 +2,7 @@
 
 The class is a subclass of the standard one; the timeout is kept here, and what the caller sees is what the standard
 class promises. In a kernel thread the same object blocks, and notices within a quarter of a second when another thread
-closes it.
-
-**The descriptor blocks if the timeout is None**, as that of a standard socket, for others may use it: a child process
-that inherits it, `os.fdopen`, code in C. Whether it blocks is a property of the open file, which they share; so each
-call asks for itself not to be kept waiting, by MSG_DONTWAIT (which is what Linux makes of the property, at the top of
-each such call). Three calls know no such flag. `connect` and `sendfile` change the property for the moment. `accept`
-changes it for good, when it is first called: a connection that was there at a look may be taken by another process
-before the call, which would then block. TLS, whose calls are OpenSSL's, changes it too (ssl.py). Elsewhere than on
-Linux not all systems heed the flag, and the descriptor never blocks.
-
-**Ask first, then wait**, in that order, is what edge-triggered readiness wants (see scheduler/poller.py). One question
-is saved: a TCP socket from which less was read than there was room for is empty, and a change will be reported, so the
-next `recv` waits at once (`Descriptor.readable`). That does not hold with urgent data, nor once the other side has hung
-up, nor for sockets with boundaries between messages, which Unix sockets have around descriptors that they carry.
-
-**Names are resolved elsewhere**: what asks a name server, or the files of the system, is called in a kernel thread,
-unless the name is an address in digits.
+closes it. How it waits is the subject of _waiting.py, names of hosts of _resolving.py. Here are the calls.
 
 What is not defined here is the standard module's.
 """
@@ -29,23 +13,18 @@ import _socket
 import errno
 import os
 import socket as _standard
-import sys
 from typing import TYPE_CHECKING, Any
 
+from greenthreads import _resolving
 from greenthreads._rebind import rebound
-from greenthreads.kernelpool import run_in_kernel_thread
+from greenthreads._waiting import AT_ONCE, DONTWAIT, STREAK, UNSET, WaitingSocket, family_of, type_of
 from scheduler import control
 from scheduler.continuation import current
 from scheduler.functions import sleep, yield_now
 from scheduler.kernel import current_task
-from scheduler.outside import OPERATIONS, announce
-from scheduler.poller import READ, WRITE, block_for, closing, is_ready, watch
+from scheduler.outside import announce
+from scheduler.poller import READ, WRITE, closing, is_ready
 from scheduler.task import UserTask
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from scheduler.poller import Descriptor
 
 __all__ = [name for name in dir(_standard) if not name.startswith("__")]
 
@@ -60,158 +39,23 @@ if TYPE_CHECKING:
 # The methods that the system's calls stand behind.
 _base = _socket.socket
 _recv, _recv_into, _send, _accept = _base.recv, _base.recv_into, _base.send, _base._accept  # type: ignore[attr-defined]
-_connect_ex, _settimeout = _base.connect_ex, _base.settimeout
+_connect_ex = _base.connect_ex
 
 _WAITING = (errno.EINPROGRESS, errno.EINTR, errno.EALREADY)
 # What an accept fails with that may well succeed a little later.
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-# How many calls in a row may find their socket ready before the thread gives way to others.
-_STREAK = 64
-# From the module in C, where it is a number: `&` with a member of an enum takes a microsecond.
-_DONTWAIT: int = getattr(_socket, "MSG_DONTWAIT", 0)
 _WAITALL: int = getattr(_socket, "MSG_WAITALL", 0)
-# What has a call not wait though the descriptor blocks; 0 where that can't be had, and no descriptor blocks.
-_AT_ONCE: int = _DONTWAIT if sys.platform == "linux" else 0
 # With these, MSG_WAITALL is left to the system.
-_NOT_ALL = _DONTWAIT | getattr(_socket, "MSG_PEEK", 0) | getattr(_socket, "MSG_OOB", 0)
-# The deadline of a call that has not waited yet.
-_UNSET = -1.0
+_NOT_ALL = DONTWAIT | getattr(_socket, "MSG_PEEK", 0) | getattr(_socket, "MSG_OOB", 0)
 
 
-class _Unwatched:
-    """Stands for the record of a socket that nobody has waited for."""
-
-    __slots__ = ()
-    readable, hung, closed, ready = True, True, True, object()
-
-
-_unwatched: Any = _Unwatched()
-
-
-class socket(_standard.socket):
+class socket(WaitingSocket):
     """A socket, as `socket.socket`. Whoever waits for it parks, if it is a user thread, and blocks if not.
 
     Two threads may read and write it at the same time. Closing it raises OSError (EBADF) in all that wait for it.
     """
 
-    __slots__ = ("_may_block", "_streak", "_stream", "_timeout", "_watch")
-
-    _timeout: float | None
-    # Whether the descriptor blocks while there is no timeout: see the top of the file.
-    _may_block: bool
-    # Whether each call can say that it is not to wait.
-    _says_so: bool = _AT_ONCE != 0
-
-    def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
-        super().__init__(family, type, proto, fileno)
-        # The default one, or 0 if `type` says so.
-        self._timeout = super().gettimeout()
-        # Of the scheduler whose thread waited last.
-        self._watch: Descriptor = _unwatched
-        self._streak = _STREAK
-        # Whether a short read leaves nothing: see the top of the file.
-        self._stream = (
-            _type_of(self) == _standard.SOCK_STREAM
-            and _family_of(self) in (_standard.AF_INET, _standard.AF_INET6)
-            and self.proto in (0, _standard.IPPROTO_TCP)
-        )
-        self._may_block = self._says_so
-        if self._timeout is not None or not self._may_block:
-            _settimeout(self, 0.0)
-
-    # ---- Waiting ---------------------------------------------------------------------------------------------------
-
-    def _wait(self, side: int, deadline: float | None) -> float | None:
-        """Wait for readiness; returns the deadline, which is made of the timeout if it is not set. TimeoutError."""
-        me = current_task()
-        if deadline == _UNSET:
-            deadline = None if self._timeout is None else me.now() + self._timeout
-        ready = me.ready
-        if ready is None or not isinstance(me, UserTask):
-            if not block_for(me, self.fileno, side, deadline):
-                raise TimeoutError("timed out")
-            return deadline
-        record = self._watch
-        if record.ready is not ready:
-            fd = self.fileno()
-            # Registered now, it is reported as it is now.
-            self._watch = record = watch(me, fd)
-        self._streak = _STREAK
-        if not record.wait(me, record.readers if side == READ else record.writers, deadline):
-            raise TimeoutError("timed out")
-        return deadline
-
-    def _turn(self, side: int, flags: int = 0) -> float | None:
-        """Under control: wait for the turn to make a call. Returns the deadline, as `_wait`."""
-        if self._timeout != 0.0 and not flags & _DONTWAIT:
-            return self._wait(side, _UNSET)
-        announce(OPERATIONS[side])
-        return _UNSET
-
-    def _give_way(self) -> None:
-        """Let others run: this thread has found its socket ready many times in a row, and never had to."""
-        self._streak = _STREAK
-        if isinstance(current_task(), UserTask):
-            yield_now()
-
-    def _retry(self, side: int, call: Callable[..., Any], *args: Any, flags: int = 0) -> Any:
-        """Make a call of the system's until it need not wait; once only if its `flags` say so."""
-        deadline = _UNSET if control.active is None else self._turn(side, flags)
-        while True:
-            try:
-                result = call(self, *args)
-                break
-            except BlockingIOError:
-                if self._timeout == 0.0 or flags & _DONTWAIT:
-                    raise
-            # Out here, where no exception is being handled: it would be kept while the thread is parked.
-            deadline = self._wait(side, deadline)
-        self._streak -= 1
-        if self._streak < 0:
-            self._give_way()
-        return result
-
-    def _never_block(self) -> None:
-        """Have the descriptor not block, whatever the timeout."""
-        self._may_block = False
-        _settimeout(self, 0.0)
-
-    def _in_passing(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Make a call that has no way to say that it is not to wait."""
-        if self._timeout is not None or not self._may_block:
-            return call(self, *args)
-        _settimeout(self, 0.0)
-        try:
-            return call(self, *args)
-        finally:
-            _settimeout(self, None)
-
-    def settimeout(self, value: float | None, /) -> None:
-        """Set the timeout in seconds: None waits for ever, 0 never waits. Errors as the standard class."""
-        if value is not None:
-            if not isinstance(value, (int, float)) or not 0 <= value < 1e9:
-                try:
-                    _settimeout(self, value)
-                    value = super().gettimeout()
-                finally:
-                    _settimeout(self, None if self._timeout is None and self._may_block else 0.0)
-            value = None if value is None else float(value)
-        self._timeout = value
-        _settimeout(self, None if value is None and self._may_block else 0.0)
-
-    def gettimeout(self) -> float | None:
-        """The timeout in seconds, or None."""
-        return self._timeout
-
-    timeout = property(gettimeout, doc="The timeout in seconds, or None.")
-
-    def setblocking(self, flag: bool, /) -> None:
-        """`settimeout(None)`, or `settimeout(0.0)`."""
-        self.settimeout(None if flag else 0.0)
-
-    def getblocking(self) -> bool:
-        """Whether the timeout is other than 0."""
-        return self._timeout != 0.0
+    __slots__ = ()
 
     # ---- Receiving -------------------------------------------------------------------------------------------------
 
@@ -230,9 +74,9 @@ class socket(_standard.socket):
         if not mine:
             return self._receive(bufsize, flags)
         record.wait(me, record.readers, None)
-        self._streak = _STREAK
+        self._streak = STREAK
         try:
-            data: bytes = _recv(self, bufsize, _AT_ONCE)
+            data: bytes = _recv(self, bufsize, AT_ONCE)
         except BlockingIOError:
             pass  # Woken for nothing. It is tried again out here, where no exception is being handled.
         else:
@@ -242,16 +86,16 @@ class socket(_standard.socket):
         return self._receive(bufsize, flags)
 
     def _receive(self, bufsize: int, flags: int) -> bytes:
-        deadline = _UNSET if control.active is None else self._turn(READ, flags)
+        deadline = UNSET if control.active is None else self._turn(READ, flags)
         # Not for nothing, which does not wait; nor for less, which is an error.
         if not self._watch.readable and self._timeout != 0.0 and not flags and bufsize > 0:
             deadline = self._wait(READ, deadline)
         while True:
             try:
-                data: bytes = _recv(self, bufsize, flags | _AT_ONCE if flags else _AT_ONCE)
+                data: bytes = _recv(self, bufsize, flags | AT_ONCE if flags else AT_ONCE)
                 break
             except BlockingIOError:
-                if self._timeout == 0.0 or flags & _DONTWAIT:
+                if self._timeout == 0.0 or flags & DONTWAIT:
                     raise
             deadline = self._wait(READ, deadline)
         if 0 < len(data) < bufsize and self._stream and not flags:
@@ -269,12 +113,12 @@ class socket(_standard.socket):
         return (
             flags & (_WAITALL | _NOT_ALL) == _WAITALL
             and self._timeout is None
-            and _type_of(self) == _standard.SOCK_STREAM
+            and type_of(self) == _standard.SOCK_STREAM
         )
 
     def recv_into(self, buffer: Any, nbytes: int | None = 0, flags: int = 0) -> int:
         """As the standard method."""
-        deadline = _UNSET if control.active is None else self._turn(READ, flags)
+        deadline = UNSET if control.active is None else self._turn(READ, flags)
         if (
             not self._watch.readable
             and self._timeout != 0.0
@@ -284,10 +128,10 @@ class socket(_standard.socket):
             deadline = self._wait(READ, deadline)
         while True:
             try:
-                count: int = _recv_into(self, buffer, nbytes or 0, flags | _AT_ONCE if flags else _AT_ONCE)
+                count: int = _recv_into(self, buffer, nbytes or 0, flags | AT_ONCE if flags else AT_ONCE)
                 break
             except BlockingIOError:
-                if self._timeout == 0.0 or flags & _DONTWAIT:
+                if self._timeout == 0.0 or flags & DONTWAIT:
                     raise
             deadline = self._wait(READ, deadline)
         if self._stream and not flags and 0 < count < (nbytes or memoryview(buffer).nbytes):
@@ -343,10 +187,10 @@ class socket(_standard.socket):
         """As the standard method: the timeout is for all of the data."""
         if control.active is not None:
             announce("send")
-        if self._timeout == 0.0 or flags & _DONTWAIT:
+        if self._timeout == 0.0 or flags & DONTWAIT:
             _base.sendall(self, data, _at_once(flags))
             return
-        at_once = flags | _AT_ONCE if flags else _AT_ONCE
+        at_once = flags | AT_ONCE if flags else AT_ONCE
         try:
             sent = _send(self, data, at_once)
         except BlockingIOError:
@@ -356,7 +200,7 @@ class socket(_standard.socket):
             self._give_way()
         if type(data) is bytes and sent == len(data):
             return
-        deadline: float | None = _UNSET
+        deadline: float | None = UNSET
         with memoryview(data) as view, view.cast("B") as rest:
             while sent < len(rest):
                 try:
@@ -438,7 +282,7 @@ class socket(_standard.socket):
             if error.errno in _FULL and isinstance(current_task(), UserTask):
                 yield_now()
             raise
-        return socket(_family_of(self), _type_of(self), self.proto, fileno=fd), address
+        return socket(family_of(self), type_of(self), self.proto, fileno=fd), address
 
     def connect(self, address: Any, /) -> None:
         """As the standard method. A name is resolved in a kernel thread; the timeout is for the connection alone."""
@@ -462,14 +306,14 @@ class socket(_standard.socket):
         address = self._resolved(address)
         if control.active is not None:
             announce("connect")
-        deadline: float | None = _UNSET
+        deadline: float | None = UNSET
         pause = 0.001
         while True:
             error: int = self._in_passing(_connect_ex, address)
             if error != errno.EAGAIN:
                 break
             # A Unix socket whose backlog is full. Nothing reports when it is not any more.
-            if deadline == _UNSET:
+            if deadline == UNSET:
                 deadline = None if self._timeout is None else current_task().now() + self._timeout
             if deadline is not None and current_task().now() >= deadline:
                 raise TimeoutError("timed out")
@@ -488,17 +332,7 @@ class socket(_standard.socket):
         super().bind(self._resolved(address))
 
     def _resolved(self, address: Any) -> Any:
-        """`address` with digits in the place of a name that would have to be looked up."""
-        family = _family_of(self)
-        if family not in (_standard.AF_INET, _standard.AF_INET6) or not isinstance(address, tuple) or not address:
-            return address
-        host = address[0]
-        if not isinstance(host, str) or host in ("", "<broadcast>") or _is_digits(host):
-            return address
-        if not isinstance(current_task(), UserTask):
-            return address
-        found = run_in_kernel_thread(_standard_getaddrinfo, host, None, family, _type_of(self))
-        return (found[0][4][0], *address[1:])
+        return _resolving.in_digits(address, family_of(self), type_of(self))
 
     def shutdown(self, how: int, /) -> None:
         """As the standard method."""
@@ -533,64 +367,28 @@ class socket(_standard.socket):
 
 def _at_once(flags: Any) -> Any:
     """`flags` of a call that is not to wait. What is wrong with them the call says."""
-    return flags | _AT_ONCE if isinstance(flags, int) else flags
+    return flags | AT_ONCE if isinstance(flags, int) else flags
 
 
 def _flags_in(args: tuple[Any, ...], ancillary: Any) -> tuple[int, tuple[Any, ...]]:
     """The flags among what follows the buffers, after the `ancillary` data; and all that, of a call not to wait."""
     if len(args) < 2:
-        return 0, (*(args or (ancillary,)), _AT_ONCE)
+        return 0, (*(args or (ancillary,)), AT_ONCE)
     flags = args[1]
     return flags if isinstance(flags, int) else 0, (args[0], _at_once(flags), *args[2:])
-
-
-_family_of = _base.family.__get__
-_type_of = _base.type.__get__
 
 
 def _sendfile(sock: socket, source: int, offset: int, count: int) -> int:
     return os.sendfile(sock.fileno(), source, offset, count)
 
 
-def _is_digits(host: str) -> bool:
-    for family in (_standard.AF_INET, _standard.AF_INET6):
-        try:
-            _socket.inet_pton(family, host.partition("%")[0])
-            return True
-        except (OSError, ValueError):
-            pass
-    return False
-
-
 # ---- Names -----------------------------------------------------------------------------------------------------------
 
-_standard_getaddrinfo = _standard.getaddrinfo
-
-
-def getaddrinfo(
-    host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
-) -> list[tuple[Any, Any, int, str, Any]]:
-    """As the standard function, in a kernel thread while the calling user thread is parked."""
-    if host is None or (isinstance(host, str) and _is_digits(host)):
-        return _standard_getaddrinfo(host, port, family, type, proto, flags)
-    return run_in_kernel_thread(_standard_getaddrinfo, host, port, family, type, proto, flags)
-
-
-def _off_the_scheduler(name: str) -> Any:
-    standard = getattr(_standard, name)
-
-    def function(*args: Any) -> Any:
-        return run_in_kernel_thread(standard, *args)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"`socket.{name}`, in a kernel thread while the calling user thread is parked."
-    return function
-
-
-gethostbyname = _off_the_scheduler("gethostbyname")
-gethostbyname_ex = _off_the_scheduler("gethostbyname_ex")
-gethostbyaddr = _off_the_scheduler("gethostbyaddr")
-getnameinfo = _off_the_scheduler("getnameinfo")
+getaddrinfo = _resolving.getaddrinfo
+gethostbyaddr = _resolving.gethostbyaddr
+gethostbyname = _resolving.gethostbyname
+gethostbyname_ex = _resolving.gethostbyname_ex
+getnameinfo = _resolving.getnameinfo
 
 # ---- What makes sockets ----------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """`ssl`, for threads of both kinds: a user thread parks in the handshake, in reads and in writes.
 
-The descriptor inside never blocks (see socket.py), so OpenSSL says what it waits for, which need not be what the caller
-does: a read may have to write first. The call is made again when that is possible, with one timeout for all of it.
+The descriptor inside never blocks (see _waiting.py), so OpenSSL says what it waits for, which need not be what the
+caller does: a read may have to write first. The call is made again when that is possible, with one timeout for all of
+it.
 
 `SSLContext` is the standard class, but for the class of the sockets that it makes. What is not defined here is the
 standard module's.
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenthreads import socket as _socket
 from greenthreads._rebind import rebound
+from greenthreads._waiting import UNSET
 from scheduler import control
 from scheduler.continuation import current
 from scheduler.outside import announce
@@ -56,7 +58,7 @@ class SSLSocket(_standard.SSLSocket, _socket.socket):  # type: ignore[misc]
         """Make a call of OpenSSL's until it need not wait."""
         if control.active is not None:
             announce({"read": "receive", "write": "send"}.get(what, what))
-        deadline: float | None = _socket._UNSET
+        deadline: float | None = UNSET
         while True:
             try:
                 result = call(*args)

@@ -17,7 +17,7 @@ import pytest
 
 import greenthreads
 import scheduler.kernel
-from greenthreads import Thread, run_scheduler, socket, yield_now
+from greenthreads import Thread, _resolving, run_scheduler, socket, yield_now
 from greenthreads.carriers import Kind
 from scheduler import poller
 
@@ -645,7 +645,7 @@ def test_names_are_resolved_off_the_scheduler(monkeypatch: pytest.MonkeyPatch) -
             host = "127.0.0.1"
         return real(host, *args)
 
-    monkeypatch.setattr(socket, "_standard_getaddrinfo", hanging)
+    monkeypatch.setattr(_resolving, "_getaddrinfo", hanging)
     record: list[str] = []
 
     def main() -> None:
