@@ -118,12 +118,17 @@ def _has_handler() -> bool:
 
 
 def where(task: UserTask) -> tuple[str, int, str]:
-    """File, line and function where a parked task waits: its innermost frame outside of this library."""
-    frame = task.continuation.gr_frame if task.continuation is not None else None
-    innermost = frame
+    """File, line and function where a parked task waits: its innermost frame outside of this library.
+
+    A thread may have none, as with `target=event.wait`. Then it is what it waits in, and not the engine below that.
+    """
+    frame = innermost = task.continuation.gr_frame if task.continuation is not None else None
+    waits_in = None
     while frame is not None and is_ours(frame.f_code):
+        if waits_in is None and not is_of_engine(frame.f_code):
+            waits_in = frame
         frame = frame.f_back
-    frame = frame or innermost
+    frame = frame or waits_in or innermost
     if frame is None:
         return "?", 0, "?"
     return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
