@@ -34,6 +34,8 @@ def report(thread: Thread, exc: BaseException) -> None:
     args = ExceptHookArgs([type(exc), exc, exc.__traceback__, thread])
     try:
         hook(args)
+    except SystemExit:
+        pass  # It ends the thread, which ends anyway.
     except Exception as error:
         error.__suppress_context__ = True
         if sys.excepthook is not None and sys.stderr is not None:

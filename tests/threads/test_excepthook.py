@@ -156,6 +156,15 @@ def test_a_hook_that_raises_is_reported_as_threading_does(kind: Kind, monkeypatc
         assert thread.is_alive() is False
 
 
+@pytest.mark.parametrize("make", [threading.Thread, Thread])
+def test_a_hook_that_exits_ends_the_thread_and_no_more(make: Any, kind: Kind, monkeypatch: Any, capfd: Any) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _args: sys.exit(3))
+    options = {} if make is threading.Thread else {"kind": kind}
+    thread = run_scheduler(run_one, make, fail, **options)
+    assert thread.is_alive() is False
+    assert capfd.readouterr().err == ""
+
+
 def test_a_hook_of_none_stands_for_the_built_in_one(kind: Kind, monkeypatch: Any, capfd: Any) -> None:
     for module in (threading, greenthreads):
         with monkeypatch.context() as patch:
