@@ -16,6 +16,7 @@ from threading import BrokenBarrierError
 from typing import TYPE_CHECKING, Any
 
 from greenthreads._time import deadline_after
+from greenthreads._unpicklable import Unpicklable
 from scheduler import control
 from scheduler.kernel import current_task
 from scheduler.task import GONE, Wait, unpark_all
@@ -59,7 +60,7 @@ class _Round:
         return self._facts.setdefault("next", _Round())  # type: ignore[no-any-return]
 
 
-class Barrier:
+class Barrier(Unpicklable):
     """A meeting point of `parties` threads, as `threading.Barrier`, for threads of both kinds.
 
     `action` is called by one of them, before they are released; `timeout` is the default of `wait`.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from greenthreads._condition import Condition
 from greenthreads._lock import Lock
 from greenthreads._time import deadline_after
+from greenthreads._unpicklable import Unpicklable
 from scheduler import control, observers
 from scheduler.continuation import current
 from scheduler.kernel import current_task
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Event"]
 
 
-class Event:
+class Event(Unpicklable):
     """A flag, false at first, as `threading.Event`. Works between threads of both kinds, in any scheduler."""
 
     # Made when somebody asks: see `_cond`.

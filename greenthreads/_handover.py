@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from greenthreads._unpicklable import Unpicklable
 from scheduler import control
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["HandedOver"]
 
 
-class HandedOver:
+class HandedOver(Unpicklable):
     """A lock that goes from its owner to the oldest of those who wait for it."""
 
     __slots__ = ("__weakref__", "_bar", "_owner", "_waiters")

@@ -14,6 +14,7 @@ hands the lock over to me while I wait, and only I make it somebody else after t
 from __future__ import annotations
 
 import sys
+from _thread import RLock as _StandardRLock
 from _thread import allocate_lock
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,6 +48,7 @@ class RLock(HandedOver):
     """
 
     __slots__ = ("_count",)
+    _like = _StandardRLock
 
     # For a controlled scheduler: threads that wait for one another's are lost.
     only_the_owner_releases = True

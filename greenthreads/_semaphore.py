@@ -17,6 +17,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from greenthreads._time import deadline_after
+from greenthreads._unpicklable import Unpicklable
 from scheduler import control
 from scheduler.kernel import current_task
 from scheduler.task import Wait
@@ -30,7 +31,7 @@ __all__ = ["BoundedSemaphore", "Semaphore"]
 _AT_ONCE = 1024
 
 
-class Semaphore:
+class Semaphore(Unpicklable):
     """A semaphore with `value` permits at first, as `threading.Semaphore`. FIFO among waiters."""
 
     def __init__(self, value: int = 1) -> None:

@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from greenthreads._time import deadline_after
+from greenthreads._unpicklable import Unpicklable
 from scheduler import control
 from scheduler.kernel import current_task
 from scheduler.task import GONE, Task, Wait
@@ -31,7 +32,7 @@ def until_of(block: bool, timeout: float | None) -> float | None:
     return control.AT_ONCE if timeout == 0 else deadline_after(timeout)
 
 
-class SimpleQueue(Generic[T]):
+class SimpleQueue(Unpicklable, Generic[T]):
     """An unbounded first-in, first-out queue, as `queue.SimpleQueue`. `put` is reentrant: it takes no lock.
 
     Putter: 1. append the item, 2. look for getters. Getter: 1. stand among the getters, 2. look for an item. One of
@@ -39,6 +40,7 @@ class SimpleQueue(Generic[T]):
     """
 
     __slots__ = ("__weakref__", "_getters", "_items")
+    _like = _standard.SimpleQueue
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()

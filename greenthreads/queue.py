@@ -235,7 +235,8 @@ class Queue(Generic[T]):
         """
         if control.active is not None and control.active.controls():
             return self._get_controlled(block, timeout)
-        if not self._free:
+        # A bad timeout is refused there, also where it would not be needed.
+        if not self._free or (timeout is not None and block and timeout < 0):
             return self._get_locked(block, timeout)
         queue = self.queue
         if queue:

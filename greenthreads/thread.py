@@ -99,7 +99,7 @@ class Thread(_standard.Thread):
         self._target = target
         if args != ():
             self._args = args
-        if kwargs:
+        if kwargs is not None:
             self._kwargs = kwargs
         if name:
             self._name: str | int = str(name)
@@ -151,7 +151,7 @@ class Thread(_standard.Thread):
         try:
             target = self._target
             if target is not None:
-                if self._kwargs:
+                if self._kwargs is not None:
                     target(*self._args, **self._kwargs)
                 elif self._args != ():
                     target(*self._args)
@@ -175,7 +175,7 @@ class Thread(_standard.Thread):
     def _first_call(self) -> Callable[[], object]:
         """What a user thread calls: its target as it is, if there is no more to do. See continuation.py for why."""
         target = self._target
-        if target is None or self._args != () or self._kwargs or trace.wanted or control.active is not None:
+        if target is None or self._args != () or self._kwargs is not None or trace.wanted or control.active is not None:
             return self._bootstrap
         try:
             # A program may have given the thread a `run` of its own, which need not be a method.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import queue
 import sys
 import threading
@@ -167,6 +169,10 @@ MISUSES: dict[str, Callable[[Any], object]] = {
     "event wait too long": lambda t: t.Event().wait(1e300),
     "get negative timeout": lambda t: t.Queue().get(timeout=-1),
     "get negative timeout, not blocking": lambda t: t.Queue().get(False, -1),
+    "get negative timeout, an item": lambda t: full(t).get(timeout=-1),
+    "get negative timeout, an item, unbounded": lambda t: (q := t.Queue()).put(1) or q.get(timeout=-1),
+    "get timeout a str, an item": lambda t: (q := t.Queue()).put(1) or q.get(timeout="x"),
+    "get bad timeout, not blocking, an item": lambda t: (q := t.Queue()).put(1) or q.get(False, "x"),
     "get not blocking": lambda t: t.Queue().get(False),
     "get timeout 0": lambda t: t.Queue().get(timeout=0),
     "get_nowait": lambda t: t.Queue().get_nowait(),
@@ -182,6 +188,15 @@ MISUSES: dict[str, Callable[[Any], object]] = {
     "simple get negative timeout, not blocking": lambda t: t.SimpleQueue().get(False, -1),
     "simple get timeout 0": lambda t: t.SimpleQueue().get(timeout=0),
     "simple get timeout inf": lambda t: t.SimpleQueue().get(timeout=math.inf),
+    "copy a Lock": lambda t: copy.copy(t.Lock()),
+    "copy an RLock": lambda t: copy.copy(t.RLock()),
+    "copy a SimpleQueue": lambda t: copy.copy(t.SimpleQueue()),
+    **{
+        f"{how.__name__} {name}": lambda t, how=how, name=name: how(getattr(t, name)())  # type: ignore[misc]
+        for how in (pickle.dumps, copy.deepcopy)
+        for name in ("Lock", "RLock", "Condition", "Event", "Semaphore", "BoundedSemaphore", "Queue", "SimpleQueue")
+    },
+    "pickle a Barrier": lambda t: pickle.dumps(t.Barrier(2)),
     "priority queue of what can't be compared": lambda t: (q := t.PriorityQueue()).put(1) or q.put("x"),
 }
 
@@ -217,6 +232,8 @@ BAD_TARGETS: dict[str, Callable[[Any], Any]] = {
     "args is None": lambda t: t.Thread(target=nothing, args=None),
     "too many args": lambda t: t.Thread(target=nothing, args=(1,)),
     "kwargs is an int": lambda t: t.Thread(target=nothing, kwargs=5),
+    "kwargs is False": lambda t: t.Thread(target=nothing, kwargs=False),
+    "kwargs is an empty list": lambda t: t.Thread(target=nothing, kwargs=[]),
     "kwargs has no strings": lambda t: t.Thread(target=nothing, kwargs={1: 2}),
     "an unknown keyword": lambda t: t.Thread(target=nothing, kwargs={"x": 2}),
     "args and kwargs": lambda t: t.Thread(target=nothing, args=(1,), kwargs={"x": 2}),
