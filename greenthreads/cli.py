@@ -84,10 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         observers.subscribe(stats)
 
     outputs: dict[str, Recorder | Sampler] = {}
+    # Where the command was given: the program may go elsewhere.
     if options.trace:
-        outputs[options.trace] = Recorder()
+        outputs[os.path.abspath(options.trace)] = Recorder()
     if options.flame:
-        outputs[options.flame] = Sampler()
+        outputs[os.path.abspath(options.flame)] = Sampler()
     for output in outputs.values():
         output.start()
 
@@ -185,11 +186,11 @@ _VALUED = ("--kind", "--policy", "--timeslice", "--steps", "--trace", "--flame",
 
 
 def _start_of_program(words: Sequence[str]) -> int:
-    """How many of `words` are our own options: those before SCRIPT, -m or -c."""
+    """How many of `words` are our own options: those before SCRIPT, -m, -c or --."""
     at = 0
     while at < len(words):
         word = words[at]
-        if word == "-" or not word.startswith("-") or word.startswith(("-m", "-c")):
+        if word in ("-", "--") or not word.startswith("-") or word.startswith(("-m", "-c")):
             break
         at += 2 if word in _VALUED else 1
     return at
@@ -213,10 +214,13 @@ class _Program(NamedTuple):
 
 
 def _program(words: list[str], parser: argparse.ArgumentParser) -> _Program:
+    # As for python: what follows is a SCRIPT, whatever it looks like.
+    must_be_script = words[:1] == ["--"]
+    words = words[must_be_script:]
     if not words:
         parser.error("which program? Give a SCRIPT, -m MODULE or -c CODE")
     first, rest = words[0], words[1:]
-    if first[:2] in ("-m", "-c"):
+    if first[:2] in ("-m", "-c") and not must_be_script:
         text = first[2:]
         if not text:
             if not rest:

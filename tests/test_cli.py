@@ -105,11 +105,14 @@ def probe(command: Sequence[str], cwd: Path, stdin: str = "") -> object:
         ["-mprobe", "--kind", "kernel"],
         ["-m", "package"],
         ["-m", "package.module", "f"],
+        ["--", "probe.py", "g", "--", "h"],
+        ["--", "-m", "package"],
     ],
     ids=" ".join,
 )
 def test_a_program_finds_what_python_would_give_it(words: list[str], tmp_path: Path) -> None:
-    write(tmp_path, "probe.py", PROBE)
+    for script in ("probe.py", "-m"):
+        write(tmp_path, script, PROBE)
     write(tmp_path, "folder/__main__.py", PROBE)
     write(tmp_path, "package/__init__.py", "")
     write(tmp_path, "package/__main__.py", PROBE)
@@ -203,6 +206,7 @@ def test_a_script_that_is_not_there(tmp_path: Path) -> None:
     [
         ([], "which program? Give a SCRIPT, -m MODULE or -c CODE"),
         (["--stats"], "which program? Give a SCRIPT, -m MODULE or -c CODE"),
+        (["--stats", "--"], "which program? Give a SCRIPT, -m MODULE or -c CODE"),
         (["-m"], "argument -m: expected one argument"),
         (["--stats", "-c"], "argument -c: expected one argument"),
         (["--kind", "green", "x.py"], "argument --kind: invalid choice: 'green' (choose from"),

@@ -339,3 +339,14 @@ def test_the_command_says_if_it_cannot_write(script: Callable[..., Any], tmp_pat
     result = script(f"import sys\nfrom greenthreads.cli import main\nsys.exit(main({options!r}))", check=False)
     assert result.returncode == 0
     assert "run_scheduler: can't write" in result.stderr
+
+
+def test_the_command_writes_where_it_was_given_though_the_program_goes_elsewhere(
+    script: Callable[..., Any], tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    options = ["--trace", "out.json", "--flame", "out.txt", "-c", "import os; os.chdir('..')"]
+    script(f"import os, sys\nfrom greenthreads.cli import main\nos.chdir({str(here)!r})\nsys.exit(main({options!r}))")
+    assert sorted(path.name for path in tmp_path.rglob("out.*")) == ["out.json", "out.txt"]
+    assert {path.parent.name for path in tmp_path.rglob("out.*")} == {"here"}
