@@ -116,6 +116,14 @@ class _Item:
             future.set_result(result)
 
 
+class _Workers(dict[Any, None]):
+    """The workers of an executor, where the standard one has a set, which `shutdown` would join in any order."""
+
+    def add(self, worker: Any) -> None:
+        """Take in one more."""
+        self[worker] = None
+
+
 # From the inner module: to ask the outer one for the name makes it keep what the inner one has now.
 class ThreadPoolExecutor(_standard_thread.ThreadPoolExecutor):
     """A `concurrent.futures.ThreadPoolExecutor` whose workers are threads of the given `kind` (None: the default)."""
@@ -136,6 +144,7 @@ class ThreadPoolExecutor(_standard_thread.ThreadPoolExecutor):
         self._work_queue: Any = SimpleQueue()
         self._idle_semaphore: Any = Semaphore(0)
         self._shutdown_lock: Any = Lock()
+        self._threads: Any = _Workers()
         # The one that our last worker belongs to.
         self._scheduler: Scheduler | None = None
 
@@ -156,7 +165,7 @@ class ThreadPoolExecutor(_standard_thread.ThreadPoolExecutor):
     def _adjust_thread_count(self) -> None:
         if self._idle_semaphore.acquire(False):
             return
-        workers: Any = self._threads
+        workers = self._threads
         number = len(workers)
         if number >= self._max_workers:
             return

@@ -111,7 +111,7 @@ class StandIns:
                 # has now is a stand-in. So let it believe that it has none.
                 threads, semaphore = primitive._threads, primitive._idle_semaphore
                 self._undo.append(partial(vars(primitive).update, _threads=threads, _idle_semaphore=semaphore))
-                primitive._threads, primitive._idle_semaphore = set(), Semaphore(0)
+                primitive._threads, primitive._idle_semaphore = type(threads)(), Semaphore(0)
                 self._resets.append(state_of(primitive._idle_semaphore))
             self._resets.append(state_of(primitive))
         self._primitives.clear()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from greenthreads import Event, Thread, current_thread, run_scheduler, sleep, yield_now
+from greenthreads import Barrier, Event, Thread, current_thread, run_scheduler, sleep, yield_now
 from greenthreads.carriers import Kind
 from greenthreads.futures import (
     ALL_COMPLETED,
@@ -219,6 +219,26 @@ def test_an_executor_that_nobody_has_any_more_ends_its_workers(kind: Kind, until
 
     run_scheduler(main)
     assert threading.active_count() >= 1
+
+
+def test_its_workers_are_joined_in_the_order_of_their_start(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    record: list[str] = []
+    join = Thread.join
+
+    def note_and_join(thread: Thread, timeout: float | None = None) -> None:
+        record.append(thread.name)
+        join(thread, timeout)
+
+    def main() -> None:
+        executor = ThreadPoolExecutor(10, "worker", kind=kind)
+        barrier = Barrier(10)
+        for _ in range(10):
+            executor.submit(barrier.wait)
+        monkeypatch.setattr(Thread, "join", note_and_join)
+        executor.shutdown()
+
+    run_scheduler(main)
+    assert record == [f"worker_{number}" for number in range(10)]
 
 
 def test_a_worker_that_never_runs_out_of_work_lets_others_run(kind: Kind) -> None:
