@@ -36,7 +36,8 @@ _PATIENCE = 10.0
 class _Call:
     """One call: made by a worker, waited for by the thread that asked."""
 
-    def __init__(self, function: Callable[[], Any], scheduler: Any) -> None:
+    def __init__(self, pool: _Pool, function: Callable[[], Any], scheduler: Any) -> None:
+        self.pool = pool
         self.function = function
         self.scheduler = scheduler
         self.done = False
@@ -49,6 +50,8 @@ class _Call:
             self.result = self.function()
         except BaseException as error:
             self.error = error
+        # Before the caller is told, who may have another call for this worker.
+        self.pool.unfinished.pop(self, None)
         # Done first, the waiter second; the waiter stands there first and looks at done second.
         self.done = True
         unpark_all(self.waiters)
@@ -73,48 +76,66 @@ class _Call:
 
 
 class _Pool:
-    """The workers and the calls that wait for one."""
+    """The workers and the calls that wait for one.
+
+    A call may last for ever, so none waits for another's end: there are as many workers as calls that have not ended,
+    up to `_MOST_WORKERS`. Who submits one puts it among the calls first and counts the workers second; a worker that
+    goes takes itself out of them first and counts the calls second. Of the two first steps one comes first.
+
+    Rejected: to count the workers that wait. One that has waited long enough, or has just been given a call, is counted
+    until it runs again, and the next call is left to it.
+    """
 
     def __init__(self) -> None:
         self.calls: SimpleQueue[_Call] = SimpleQueue()
-        # Each worker's ident while it waits for a call. A dict, whose operations are atomic.
-        self.idle: dict[int, None] = {}
-        self.workers: dict[int, None] = {}
+        # Dicts, whose operations are atomic.
+        self.unfinished: dict[_Call, None] = {}
+        self.workers: dict[object, None] = {}
 
     def submit(self, call: _Call) -> None:
-        deadlock.unfinished_calls[call] = None
+        deadlock.unfinished_calls[call] = self.unfinished[call] = None
+        if len(self.unfinished) > len(self.workers) and len(self.workers) < _MOST_WORKERS:
+            try:
+                self._start_worker()
+            except BaseException:
+                del deadlock.unfinished_calls[call], self.unfinished[call]
+                raise
         self.calls.put(call)
-        # Too many now and then rather than one too few: a surplus worker finds nothing and goes.
-        if self.calls.qsize() > len(self.idle) and len(self.workers) < _MOST_WORKERS:
-            start_new_thread(self._work, ())
 
-    def _work(self) -> None:
-        ident = get_ident()
-        self.workers[ident] = None
+    def _start_worker(self) -> None:
+        worker = object()
+        self.workers[worker] = None
+        try:
+            start_new_thread(self._work, (worker,))
+        except BaseException:
+            del self.workers[worker]
+            raise
+
+    def _work(self, worker: object) -> None:
         try:
             while True:
                 try:
-                    call = self.calls.get(False)
+                    call = self._wait_for_call()
                 except Empty:
-                    call = self._wait_for_call(ident)  # type: ignore[assignment]
-                    if call is None:
+                    self.workers.pop(worker, None)
+                    if len(self.unfinished) <= len(self.workers):
                         return
+                    self.workers[worker] = None
+                    continue
                 task = KernelTask(_Worker, True, call.scheduler)
                 task.adopt()
                 call.make()
                 task.make_last_calls()
                 del call, task
         finally:
-            self.workers.pop(ident, None)
+            self.workers.pop(worker, None)
 
-    def _wait_for_call(self, ident: int) -> _Call | None:
-        self.idle[ident] = deadlock.idle_workers[ident] = None
+    def _wait_for_call(self) -> _Call:
+        ident = get_ident()
+        deadlock.idle_workers[ident] = None
         try:
             return self.calls.get(True, _PATIENCE)
-        except Empty:
-            return None
         finally:
-            self.idle.pop(ident, None)
             deadlock.idle_workers.pop(ident, None)
 
 
@@ -145,7 +166,7 @@ def run_in_kernel_thread(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> 
         # In place: a kernel thread would be out of control.
         control.active.step("call", fn)
         return fn(*args, **kwargs)
-    call = _Call(partial(fn, *args, **kwargs), task.scheduler)
+    call = _Call(_pool, partial(fn, *args, **kwargs), task.scheduler)
     _pool.submit(call)
     return call.wait()  # type: ignore[no-any-return]
 
