@@ -215,8 +215,8 @@ class _Search:
                             "what it saw",
                             (f"thread {one} looks", check.place), (f"thread {one} acts", self._act_on(check, end)),
                         ))  # fmt: skip
-                if again:
-                    break  # From here on it knows.
+                if again and not self._statements.stores(act.place, act.part):
+                    break  # From here on it knows. (Who looks in order to write, as in `+=`, goes by the first look.)
 
     def _decides(self, check: Line, act: Line) -> bool:
         return self._statements.decides(check.stack, act.stack, self._name(check) if act.obj == check.obj else None)

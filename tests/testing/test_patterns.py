@@ -197,6 +197,20 @@ def counted_in_a_dict() -> None:
     assert counts == {"a": 2, "b": 2}
 
 
+def checked_without_the_lock_and_taken_off_with_it() -> None:
+    thing = Thing()
+    thing.value = 1
+
+    def take() -> None:
+        if not thing.value:
+            return
+        with thing.lock:
+            thing.value -= 1
+
+    together(take, take)
+    assert thing.value == 0
+
+
 def checked_by_a_method() -> None:
     thing = Thing()
     thing.table["key"] = 1
