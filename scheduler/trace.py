@@ -51,6 +51,7 @@ _LETTERS = {
     "read": "r",
     "release": "R",
     "reset": "s",
+    "return": "n",
     "resume": "U",
     "set": "T",
     "sleep": "Z",

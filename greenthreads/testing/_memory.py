@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from greenthreads.testing import _mutants
@@ -68,15 +69,11 @@ def watched(memory: bool, include: Sequence[str], root: str | None) -> Memory | 
 
 
 def root_of(fn: Callable[..., Any]) -> str | None:
-    """The root of the project that a function belongs to; None if it is in no file."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    code: Any = getattr(inspect.unwrap(fn), "__code__", None)
-    if code is None:
-        code = getattr(type(fn).__call__, "__code__", None)
-    if code is None or not os.path.exists(code.co_filename):
+    """The root of the project that a function, or a class, belongs to; None if it is in no file."""
+    file = _file_of(fn)
+    if file is None or not os.path.exists(file):
         return None
-    folder = home = str(os.path.dirname(os.path.abspath(code.co_filename)))
+    folder = home = str(os.path.dirname(os.path.abspath(file)))
     while True:
         if any(os.path.exists(os.path.join(folder, sign)) for sign in _SIGNS):
             return folder
@@ -84,3 +81,14 @@ def root_of(fn: Callable[..., Any]) -> str | None:
         if above == folder:
             return home
         folder = above
+
+
+def _file_of(fn: Callable[..., Any]) -> str | None:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if isinstance(fn, type):
+        return getattr(sys.modules.get(fn.__module__), "__file__", None)
+    code: Any = getattr(inspect.unwrap(fn), "__code__", None)
+    if code is None:
+        code = getattr(type(fn).__call__, "__code__", None)
+    return getattr(code, "co_filename", None)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scheduler import controlled
     from scheduler.control import Footprint
 
-__all__ = ["Blocked", "Line", "Place", "Recorder", "place_of", "stack_of"]
+__all__ = ["Announcement", "Blocked", "Line", "Place", "Recorder", "place_of", "stack_of"]
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _ENGINE = os.path.join(os.path.dirname(os.path.dirname(_OURS)), "scheduler") + os.sep
@@ -40,6 +40,14 @@ _DEEPEST = 12
 # File, line, function.
 Place = tuple[str, int, str]
 _NOWHERE: Place = ("", 0, "")
+
+
+class Announcement:
+    """The object of a step that is no operation of the program's: it says itself what a report says of it."""
+
+    def in_words(self, task: ControlledTask) -> str:
+        """What the step that `task` is about to take is about."""
+        raise NotImplementedError
 
 
 @dataclass
@@ -146,6 +154,8 @@ class Recorder:
         if isinstance(obj, threading.Thread):
             other = getattr(obj, "_task", None)
             return self.session.scheduler.descent.path_of(other.id) if type(other) is ControlledTask else "a thread"
+        if isinstance(obj, Announcement):
+            return obj.in_words(task)
         if isinstance(obj, FunctionType):
             return obj.__name__
         if isinstance(obj, functools.partial):

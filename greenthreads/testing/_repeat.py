@@ -13,6 +13,8 @@ from scheduler.errors import ReplayDivergence
 from scheduler.strategies import Replay
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from greenthreads.testing._session import Outcome, Session
     from scheduler.strategy import Strategy
 
@@ -31,10 +33,11 @@ def _the_same(again: Outcome | None, outcome: Outcome) -> Outcome:
     return again
 
 
-def explain(session: Session, outcome: Outcome, replay_command: str | None) -> Failure:
+def explain(session: Session, outcome: Outcome, replay_command: str | Callable[[str], str] | None) -> Failure:
     """Run a failing execution a few times more, on record: what there is to say about it.
 
-    `replay_command` is what a trace is appended to for the reader's sake; None stands for a call of `replay`.
+    `replay_command` is what a trace is appended to for the reader's sake, or makes the command of a trace; None stands
+    for a call of `replay`.
     ReplayDivergence if it does not fail again.
     """
     with _Recording(session, outcome) as recording:
@@ -50,7 +53,10 @@ def explain(session: Session, outcome: Outcome, replay_command: str | None) -> F
     trace = traces.encode(session.named(again.decisions))
     name = getattr(session.fn, "__name__", "")
     called = name if name.isidentifier() else "fn"
-    command = f"replay({called}, {trace!r})" if replay_command is None else f"{replay_command}{trace}"
+    if replay_command is None:
+        command = f"replay({called}, {trace!r})"
+    else:
+        command = replay_command(trace) if callable(replay_command) else f"{replay_command}{trace}"
     return Failure(again, trace, recorder, command, pattern)
 
 

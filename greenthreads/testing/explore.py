@@ -59,7 +59,7 @@ def explore(
     first: Sequence[str] = (),
     passes: tuple[type[BaseException], ...] = (),
     stuck_after: float | None = 10.0,
-    replay_command: str | None = None,
+    replay_command: str | Callable[[str], str] | None = None,
     progress: Callable[[Exploration], object] | None = None,
     store: Store | None = None,
     name: str | None = None,
