@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from scheduler.poller import Descriptor
 
-__all__ = ["AT_ONCE", "DONTWAIT", "STREAK", "UNSET", "WaitingSocket", "family_of", "type_of"]
+__all__ = ["AT_ONCE", "DONTWAIT", "STREAK", "UNSET", "WaitingSocket"]
 
 # The methods that the system's calls stand behind.
 _base = _socket.socket

@@ -30,7 +30,6 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import greenthreads
-import scheduler
 from greenthreads import watch
 from greenthreads._stats import Stats
 from greenthreads.carriers import kernel_threads, set_default_kind
@@ -38,6 +37,7 @@ from greenthreads.flame import Sampler
 from greenthreads.kernelpool import run_in_kernel_thread
 from greenthreads.timeline import Recorder
 from scheduler import Deadlock, Policy, Scheduler, Steps, TaskExit, observers
+from scheduler.frames import traceback_of_the_program
 from scheduler.policies import Priorities, WeightedFair
 
 if TYPE_CHECKING:
@@ -57,8 +57,6 @@ _CACHED: dict[str, None] = {} if sys.version_info >= (3, 15) else {"__cached__":
 
 # The standard function as it was when this module was imported: the program may be patched.
 _standard_threads = threading.enumerate
-
-_OURS = tuple(os.path.abspath(folder) + os.sep for folder in (*greenthreads.__path__, *scheduler.__path__))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -410,10 +408,7 @@ def _report(exc: BaseException) -> None:
 
 
 def _trim(exc: BaseException) -> None:
-    traceback = exc.__traceback__
-    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_OURS):
-        traceback = traceback.tb_next
-    exc.__traceback__ = traceback
+    exc.__traceback__ = traceback_of_the_program(exc.__traceback__)
 
 
 def _be_silent_once(_kind: object, _exc: object, _traceback: object) -> None:

@@ -29,6 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 from greenthreads._unpatched import get_ident
 from greenthreads.carriers import kernel_threads, standard_threads
 from scheduler import deadlock, fork
+from scheduler.frames import is_of_engine, is_ours
 from scheduler.kernel import KernelTask, here
 from scheduler.task import State, UserTask
 
@@ -115,7 +116,7 @@ class _Stacks:
         return path
 
     def _without_ours(self, path: list[tuple[Frame, CodeType]]) -> tuple[Frame, ...]:
-        for is_hidden in (deadlock.is_ours, deadlock.is_of_engine):
+        for is_hidden in (is_ours, is_of_engine):
             shown = tuple(words for words, code in path if not is_hidden(code))
             if shown:
                 return shown

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 from greenthreads._unpatched import allocate_lock, get_ident, start_new_thread
 from scheduler import deadlock, fork
+from scheduler.frames import is_ours
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
@@ -84,7 +85,7 @@ class Sampler:
         if known is None:
             name = getattr(code, "co_qualname", code.co_name)
             place = f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
-            label = None if deadlock.is_ours(code) else f"{name} ({place})".replace(";", ",")
+            label = None if is_ours(code) else f"{name} ({place})".replace(";", ",")
             # With the code object, so that the address stays its own.
             known = self._labels[id(code)] = (label, code)
         return known[0]

@@ -7,7 +7,6 @@ signal handler that the program installed.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -17,11 +16,12 @@ from _thread import get_ident
 from signal import getsignal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from scheduler.frames import of_the_program, outside_of_engine
 from scheduler.kernel import on_main_kernel_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from types import CodeType, FrameType
+    from types import FrameType
 
     from scheduler.task import Task, UserTask
 
@@ -30,8 +30,6 @@ __all__ = [
     "Waiting",
     "anybody_outside",
     "holder_name",
-    "is_of_engine",
-    "is_ours",
     "report",
     "table",
     "where",
@@ -49,22 +47,6 @@ _WATCHDOGS = ("pytest_timeout", "execnet", "pydevd", "debugpy", "xdist")
 # operations; see greenthreads.kernelpool.
 idle_workers: dict[int, None] = {}
 unfinished_calls: dict[object, None] = {}
-
-OURS = tuple(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep + p + os.sep
-    for p in ("scheduler", "greenthreads")
-)
-
-
-def is_ours(code: CodeType) -> bool:
-    """Whether `code` is this library's own."""
-    return code.co_filename.startswith(OURS)
-
-
-def is_of_engine(code: CodeType) -> bool:
-    """Whether `code` is the engine's."""
-    return code.co_filename.startswith(OURS[0])
-
 
 class Waiting(NamedTuple):
     """One thread of a deadlock: who waits, for what, who holds that, and where it waits."""
@@ -122,13 +104,8 @@ def where(task: UserTask) -> tuple[str, int, str]:
 
     A thread may have none, as with `target=event.wait`. Then it is what it waits in, and not the engine below that.
     """
-    frame = innermost = task.continuation.gr_frame if task.continuation is not None else None
-    waits_in = None
-    while frame is not None and is_ours(frame.f_code):
-        if waits_in is None and not is_of_engine(frame.f_code):
-            waits_in = frame
-        frame = frame.f_back
-    frame = frame or waits_in or innermost
+    innermost = task.continuation.gr_frame if task.continuation is not None else None
+    frame = of_the_program(innermost) or outside_of_engine(innermost) or innermost
     if frame is None:
         return "?", 0, "?"
     return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 from scheduler.continuation import current
 from scheduler.controlled_end import step_of_unwound
 from scheduler.controlled_task import ControlledTask
-from scheduler.deadlock import is_ours
+from scheduler.frames import of_the_program
 from scheduler.sharing import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
     from scheduler.control import Footprint
     from scheduler.controlled import ControlledScheduler
@@ -150,9 +149,7 @@ class MemorySteps:
         me: Any = getattr(current(), "task", None)
         if type(me) is not ControlledTask or self._scheduler.stopping or len(self._scheduler.alive) == 1:
             return
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and is_ours(frame.f_code):
-            frame = frame.f_back
+        frame = of_the_program(sys._getframe(1))
         if frame is None:
             return
         if begins:

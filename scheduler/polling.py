@@ -41,7 +41,7 @@ from inspect import CO_GENERATOR
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from scheduler.deadlock import is_ours
+from scheduler.frames import ours_by_file
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
@@ -133,11 +133,9 @@ def ask(
 
     `may_poll` says that it asked the same just before, maybe somewhere else.
     """
-    # On the way of every look at anything: the call to `_is_ours` written out.
     while frame is not None:
         code = frame.f_code
-        known = _ours.get(code.co_filename)
-        if not (_is_ours(frame) if known is None else known):
+        if not ours_by_file[code.co_filename]:
             break
         frame = frame.f_back
     else:
@@ -155,22 +153,10 @@ def ask(
     return Question(key, before.kept, stack, is_again, before.when, count)
 
 
-# By file: what `is_ours` has said.
-_ours: dict[str, bool] = {}
-
-
-def _is_ours(frame: FrameType) -> bool:
-    code = frame.f_code
-    known = _ours.get(code.co_filename)
-    if known is None:
-        known = _ours[code.co_filename] = is_ours(code)
-    return known
-
-
 def _stack_of(frame: FrameType | None) -> _Stack:
     stack = []
     while frame is not None:
-        if not _is_ours(frame):
+        if not ours_by_file[frame.f_code.co_filename]:
             stack.append((frame.f_code, frame.f_lasti, *variables_of(frame)))
         frame = frame.f_back
     return tuple(stack)
@@ -202,7 +188,7 @@ def _is_in_for(frame: FrameType | None) -> bool:
     A generator goes round in its own loops as often as somebody iterates it: that loop counts.
     """
     while frame is not None:
-        if not (_is_ours(frame) or frame.f_code.co_flags & CO_GENERATOR):
+        if not (ours_by_file[frame.f_code.co_filename] or frame.f_code.co_flags & CO_GENERATOR):
             at = frame.f_lasti
             around = [(end - begin, is_for) for begin, end, is_for in _loops(frame.f_code) if begin <= at < end]
             if around:

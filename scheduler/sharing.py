@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler.control import WHOLE
-from scheduler.deadlock import is_ours
+from scheduler.frames import ours_by_file
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -31,9 +31,6 @@ __all__ = ["Sharing"]
 
 # A program that makes code all the time has no places that come again.
 _MOST_PLACES = 50_000
-
-# By file: what `is_ours` has said.
-_ours: dict[str, bool] = {}
 
 # A code object, by its identity, and an instruction in it.
 _Place = tuple[int, int]
@@ -65,10 +62,7 @@ class Sharing:
         """
         while frame is not None:
             code = frame.f_code
-            known = _ours.get(code.co_filename)
-            if known is None:
-                known = _ours[code.co_filename] = is_ours(code)
-            if not known:
+            if not ours_by_file[code.co_filename]:
                 break
             frame = frame.f_back
         else:

@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler import deadlock
 from scheduler.continuation import current
-from scheduler.deadlock import is_ours
 from scheduler.errors import SchedulerBug, SchedulerError
+from scheduler.frames import is_ours
 from scheduler.kernel import on_main_kernel_thread
 from scheduler.timeslices import Place, SliceBySignal, Slices, Steps, may_end, place
 

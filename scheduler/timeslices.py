@@ -35,8 +35,8 @@ from signal import signal as set_handler
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scheduler.continuation import Continuation, current
-from scheduler.deadlock import OURS, is_ours
 from scheduler.errors import SchedulerError
+from scheduler.frames import OURS, is_ours
 from scheduler.task import UserTask
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenthreads.trace import profiling
-from scheduler.deadlock import is_ours
 from scheduler.errors import ReplayDivergence
+from scheduler.frames import is_ours, of_the_program
 from scheduler.strategies.replay import Lenient
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ class _Run:
         self.signature = None if outcome is None else outcome.signature
 
     def _note(self, task: ControlledTask, op: str, obj: object, frame: FrameType | None) -> None:
-        while frame is not None and is_ours(frame.f_code):
-            frame = frame.f_back
+        frame = of_the_program(frame)
         file, line = ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
         self.steps.append(_Step(task.id, op, file, line))
         while frame is not None and len(self.code) < 200:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from greenthreads.testing._aliases import brief
 from scheduler.control import Part
 from scheduler.controlled import ControlledTask
-from scheduler.deadlock import OURS
+from scheduler.frames import ours_by_file
 from scheduler.races import Access, Inversion, Race, RaceDetector
 
 if TYPE_CHECKING:
@@ -125,20 +125,12 @@ class RaceWatch:
         return lines
 
 
-# By file, whether it is ours.
-_ours: dict[str, bool] = {}
-
-
 def _stack(frame: FrameType | None) -> tuple[_Place, ...]:
     places: list[_Place] = []
     while frame is not None and len(places) < _MOST_FRAMES:
         code = frame.f_code
-        file = code.co_filename
-        known = _ours.get(file)
-        if known is None:
-            known = _ours[file] = file.startswith(OURS)
-        if not known:
-            places.append((file, frame.f_lineno, code.co_name))
+        if not ours_by_file[code.co_filename]:
+            places.append((code.co_filename, frame.f_lineno, code.co_name))
         frame = frame.f_back
     return tuple(places)
 

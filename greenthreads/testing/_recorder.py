@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from greenthreads.testing._aliases import Aliases, brief
 from scheduler.controlled import ControlledTask
 from scheduler.dependence import comparable
+from scheduler.frames import is_ours
 from scheduler.outside import DESCRIPTORS
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Announcement", "Blocked", "Line", "Place", "Recorder", "place_of", "stack_of"]
 
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_ENGINE = os.path.join(os.path.dirname(os.path.dirname(_OURS)), "scheduler") + os.sep
 _STANDARD = (sysconfig.get_path("stdlib") + os.sep, "<frozen ")
 _INSTALLED = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
 _RUNNERS = tuple(os.sep + package + os.sep for package in ("_pytest", "pluggy"))
@@ -172,7 +171,7 @@ class Recorder:
 
 def _is_of_the_program(code: CodeType) -> bool:
     file = code.co_filename
-    if file.startswith((_OURS, _ENGINE)) or any(package in file for package in _RUNNERS):
+    if is_ours(code) or any(package in file for package in _RUNNERS):
         return False
     return not file.startswith(_STANDARD) or any(folder in file for folder in _INSTALLED)
 

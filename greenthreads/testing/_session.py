@@ -19,9 +19,10 @@ from greenthreads.testing._watchdog import NoStep, Watchdog
 from scheduler import control
 from scheduler.continuation import current
 from scheduler.controlled import ControlledScheduler, ControlledTask
-from scheduler.deadlock import Waiting, is_ours
+from scheduler.deadlock import Waiting
 from scheduler.deadlock import report as _report
 from scheduler.errors import Deadlock, ReplayDivergence
+from scheduler.frames import of_the_program
 from scheduler.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_STEPS", "Livelock", "LockLeftHeld", "Outcome", "Session", "ThreadNotJoined", "fail_now"]
 
-
-def _is_of_a_runner(name: str, frame: FrameType | None) -> bool:
-    """Whether a kernel thread is a test runner's, and touches nothing that the program has."""
-    while frame is not None:
-        if str(frame.f_globals.get("__name__", "")).startswith(("execnet.", "xdist.")):
-            return True
-        frame = frame.f_back
-    return name.startswith("pytest_timeout")
 
 # How many steps an execution may have, if nobody says otherwise.
 MOST_STEPS = 20_000
@@ -325,9 +318,17 @@ class Session:
         return [(self.scheduler.descent.number_of(path), op) for path, op in decisions]
 
 
-def _place_in(frame: FrameType | None) -> str:
-    while frame is not None and is_ours(frame.f_code):
+def _is_of_a_runner(name: str, frame: FrameType | None) -> bool:
+    """Whether a kernel thread is a test runner's, and touches nothing that the program has."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__", "")).startswith(("execnet.", "xdist.")):
+            return True
         frame = frame.f_back
+    return name.startswith("pytest_timeout")
+
+
+def _place_in(frame: FrameType | None) -> str:
+    frame = of_the_program(frame)
     return "?" if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 

@@ -24,7 +24,7 @@ from greenthreads._thread import _standard_start
 from scheduler.continuation import current
 from scheduler.controlled_end import abandon
 from scheduler.controlled_task import ControlledTask
-from scheduler.deadlock import is_ours
+from scheduler.frames import is_ours, of_the_program
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -129,8 +129,7 @@ class Watchdog:
         frame = sys._current_frames().get(self._ident)
         if frame is None or _in_debugger(frame):
             return
-        while frame is not None and is_ours(frame.f_code):
-            frame = frame.f_back
+        frame = of_the_program(frame)
         if frame is not None:
             self.place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._ident), ctypes.py_object(NoStep))

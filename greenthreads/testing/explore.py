@@ -21,8 +21,8 @@ from greenthreads.testing._search import Search
 from greenthreads.testing._session import MOST_STEPS, Outcome, Session
 from greenthreads.testing._shrink import shrink
 from scheduler import trace as traces
-from scheduler.deadlock import is_ours
 from scheduler.errors import ReplayDivergence
+from scheduler.frames import traceback_of_the_program
 from scheduler.strategies import Replay, by_name
 from scheduler.strategy import Strategy
 
@@ -262,7 +262,4 @@ def raise_failure(failure: Failure, note: bool) -> NoReturn:
         else:
             print(failure.report())  # noqa: T201
     # A debugger that looks at the traceback begins where the program's own code does.
-    traceback = exc.__traceback__
-    while traceback is not None and is_ours(traceback.tb_frame.f_code):
-        traceback = traceback.tb_next
-    raise exc.with_traceback(traceback or exc.__traceback__)
+    raise exc.with_traceback(traceback_of_the_program(exc.__traceback__) or exc.__traceback__)
