@@ -31,7 +31,7 @@ import select
 import stat
 from typing import TYPE_CHECKING, Any
 
-from scheduler import control
+from scheduler import control, shield
 from scheduler.kernel import KernelTask, current_task
 from scheduler.task import GONE, Task, UserTask, Wait, unpark_all
 
@@ -520,6 +520,10 @@ else:
         read = [fd for fd, events in wanted if events == READ]
         write = [fd for fd, events in wanted if events == WRITE]
         return any(_select(read, write, write, timeout))
+
+
+# It has nothing half done, and waits for longer than who interrupts could watch for its end.
+shield.passages.add(any_ready.__code__)
 
 
 def is_ready(fd: int, events: int) -> bool:

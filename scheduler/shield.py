@@ -34,7 +34,8 @@ _folder = os.path.dirname(os.path.abspath(__file__))
 
 # The files whose code is not to be interrupted. None of it blocks in the system for long, except where it is parked.
 shielded = {os.path.join(_folder, name) for name in os.listdir(_folder) if name.endswith(".py")}
-# But for functions that call one of the program's: that may be in C, have no frame, and block as long as it likes.
+# But for functions that call one of the program's: that may be in C, have no frame, and block as long as it likes. And
+# for the one that waits for descriptors.
 passages: set[CodeType] = set()
 # Whether the interpreter is late, see above.
 _IS_LATE = sys.version_info >= (3, 13)

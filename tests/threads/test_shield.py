@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -30,9 +31,11 @@ from greenthreads import (
     main_thread,
     run_scheduler,
     sleep,
+    socket,
+    timeout,
 )
 from greenthreads.carriers import Kind
-from scheduler import current_task, shield
+from scheduler import current_task, kernel, poller, shield
 from scheduler.kernel import KernelTask
 
 
@@ -120,6 +123,35 @@ def test_a_call_in_c_is_the_program_s_own(monkeypatch: Any) -> None:
         os.close(read)
         os.close(write)
     assert record == [ThreadInterrupted]
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["interrupt", "timeout"])
+def test_nor_is_the_wait_for_a_descriptor(limited: bool, monkeypatch: Any, until: Any) -> None:
+    """Else who interrupts would have to stay, and all of its scheduler, until the wait is over."""
+    monkeypatch.setattr(kernel, "_LONG_INSIDE", 1e9)
+    monkeypatch.setattr(poller, "_SLICE", 0.01)
+    record: list[object] = []
+    near, far = socket.socketpair()
+
+    def receive() -> None:
+        try:
+            with timeout(0.01 if limited else None):
+                near.recv(1)
+        except (ThreadInterrupted, TimeoutError) as error:
+            record.append(type(error))
+
+    thread = Thread(target=receive, kind="kernel")
+    thread.start()
+    if not limited:
+        ident: Any = thread.ident
+        until(lambda: sys._current_frames()[ident].f_code is poller.any_ready.__code__)
+        assert thread._task.try_interrupt(ThreadInterrupted()) is True  # type: ignore[union-attr]
+    thread.join()
+    far.send(b"x")
+    assert near.recv(1) == b"x"
+    near.close()
+    far.close()
+    assert record == [TimeoutError if limited else ThreadInterrupted]
 
 
 def test_a_sleep_is_interrupted_at_once(kind: Kind, until: Any) -> None:
