@@ -245,8 +245,9 @@ class _Search:
         calls_at_once.__module__ = getattr(self._make, "__module__", "")
 
         def again(trace: str) -> str:
-            name = getattr(self._make, "__name__", "make")
-            return f"check_linearizable({name}, calls, scenario=[{scenario}], first=[{trace!r}])"
+            name = getattr(self._make, "__name__", "")
+            maker = name if name.isidentifier() else "make"
+            return f"check_linearizable({maker}, calls, scenario=[{scenario}], first=[{trace!r}])"
 
         options = {"shrinking": shrinking, "replay_command": again, **self._options}
         return explore(calls_at_once, max_seconds=seconds, **options)

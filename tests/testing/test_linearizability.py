@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 from collections import deque
@@ -292,9 +293,9 @@ def test_a_function_may_stand_for_a_call() -> None:
     def twice(counter: Counter) -> int:
         return counter.add() + counter.add()
 
-    error = broken(Counter, [twice])
+    error = broken(functools.partial(Counter), [twice])
     assert "thread 1: twice -> " in str(error)
-    assert "scenario=[[twice], [twice]]" in str(error)
+    assert "check_linearizable(make, calls, scenario=[[twice], [twice]]" in str(error)
 
 
 # ---- Trust -----------------------------------------------------------------------------------------------------------
