@@ -12,6 +12,8 @@ answer for it. The interpreter waits for it at exit, as for any other that is no
 from __future__ import annotations
 
 import _thread
+import builtins
+import sys
 import threading as _standard
 
 # By name: a program may put ours into the module later.
@@ -67,7 +69,7 @@ def start_user(thread: Thread) -> None:
     """
     try:
         scheduler = current().task.scheduler
-    except AttributeError:
+    except (AttributeError, RuntimeError):
         scheduler = current_task().scheduler
     if scheduler is None:
         if thread._falls_back:
@@ -95,6 +97,7 @@ def start_user(thread: Thread) -> None:
 
 def start_kernel(thread: Thread) -> None:
     """Start `thread` as a kernel thread; returns once it runs. RuntimeError if the system can't have another."""
+    refuse_at_exit()
     task = KernelTask(thread, thread._daemonic, current_task().scheduler)
     task.refuse_interrupts()
     thread._task = task
@@ -108,6 +111,19 @@ def start_kernel(thread: Thread) -> None:
         thread._task = None
         raise
     running.acquire()
+
+
+# Feature: since Python 3.13.
+_AtExit: type[RuntimeError] = getattr(builtins, "PythonFinalizationError", RuntimeError)
+
+
+def refuse_at_exit() -> None:
+    """RuntimeError where a kernel thread that is started now would not run any more, as Python 3.12 and newer have it.
+
+    For finalizers that run when the interpreter has ended: who waits until the thread runs would wait for ever.
+    """
+    if sys.is_finalizing():
+        raise _AtExit("can't create new thread at interpreter shutdown")
 
 
 def _be(thread: Thread, task: KernelTask, running: _thread.LockType) -> None:

@@ -69,7 +69,7 @@ class socket(WaitingSocket):
         try:
             me = current().task
             mine = me.ready is record.ready
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             mine = False
         if not mine:
             return self._receive(bufsize, flags)
@@ -153,7 +153,7 @@ class socket(WaitingSocket):
         try:
             if record.ready is current().task.ready and not record.hung:
                 record.readable = False
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             pass
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:

@@ -87,7 +87,7 @@ class SSLSocket(_standard.SSLSocket, _socket.socket):  # type: ignore[misc]
         try:
             if current().task.ready is not record.ready or record.hung or self.pending():
                 return False
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             return False
         count = bytearray(4)
         _ioctl(self.fileno(), _FIONREAD, count)

@@ -110,7 +110,7 @@ class Thread(_standard.Thread):
         if daemon is None:
             try:
                 daemon = current().task.daemon
-            except AttributeError:
+            except (AttributeError, RuntimeError):
                 daemon = current_task().daemon
         self._daemonic = daemon
         if context is not None:

@@ -14,6 +14,7 @@ from _thread import TIMEOUT_MAX, allocate_lock, start_new_thread
 from time import sleep
 from typing import TYPE_CHECKING
 
+from greenthreads.carriers import refuse_at_exit
 from scheduler.kernel import KernelTask, current_task
 from scheduler.task import UserTask
 
@@ -98,6 +99,7 @@ class _Watch:
     """Watches the clock for a kernel thread."""
 
     def __init__(self, task: KernelTask, seconds: float) -> None:
+        refuse_at_exit()
         self._task = task
         # A class of its own: an asynchronous exception is raised as a class.
         self.interrupt: type[BaseException] = type("_TimeUp", (_TimeUp,), {})

@@ -68,7 +68,7 @@ def yield_now() -> None:
     me: Any
     try:
         me = current().task
-    except AttributeError:
+    except (AttributeError, RuntimeError):
         me = current_task()
     ready = me.ready
     if ready is None:

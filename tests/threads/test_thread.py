@@ -560,3 +560,41 @@ def test_a_hundred_kernel_threads_come_and_go(until: Any, greenlets: Callable[[]
     assert sorted(record) == sorted(20 * list(range(10)))
     # greenlet drops those of dead kernel threads one by one, when the interpreter next comes to it.
     until(lambda: greenlets() <= before)
+
+
+@pytest.mark.parametrize("body", ["Thread(target=print, kind='kernel').start()", "timeout(1).__enter__()"])
+def test_a_finalizer_at_the_end_of_the_interpreter_is_refused_a_kernel_thread(script: Any, body: str) -> None:
+    source = f"""
+        from greenthreads import Thread, timeout
+
+        class Finalized:
+            def __del__(self):
+                try:
+                    {body}
+                except RuntimeError as error:
+                    print(error)
+
+        finalized = Finalized()
+        finalized.cycle = finalized
+    """
+    assert script(source).stdout == "can't create new thread at interpreter shutdown\n"
+
+
+def test_a_finalizer_at_the_end_of_the_interpreter_may_give_way_and_use_sockets(script: Any) -> None:
+    source = """
+        import sys
+        from greenthreads import Timer, yield_now
+        from greenthreads.socket import socketpair
+
+        class Finalized:
+            def __del__(self):
+                yield_now()
+                ours.send(b"goodbye")
+                print(theirs.recv(100), Timer(1, print).is_alive())
+
+        # Outside of the module, whose names go before the collector runs.
+        ours, theirs = sys.kept = socketpair()
+        finalized = Finalized()
+        finalized.cycle = finalized
+    """
+    assert script(source, check=False).stdout == "b'goodbye' False\n"
