@@ -552,7 +552,9 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[
     def run(tests: str, *arguments: str) -> pytest.RunResult:
         pytester.makepyfile(bank=BANK, test_bank=tests)
         sys.modules.pop("bank", None)
-        return pytester.runpytest_inprocess("-p", "_greenthreads_pytest", "-p", "no:cacheprovider", *arguments)
+        # Without Hypothesis, whose plugin imports all of it anew for the summary of each run.
+        left_out = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+        return pytester.runpytest_inprocess("-p", "_greenthreads_pytest", *left_out, *arguments)
 
     return run
 

@@ -63,7 +63,8 @@ class Run:
     def __call__(self, source: str, *arguments: str, inside: bool = True) -> pytest.RunResult:
         if source:
             self.pytester.makepyfile(test_bank=BANK + source)
-        arguments = ("-p", "_greenthreads_pytest", "-p", "no:cacheprovider", *arguments)
+        # Without Hypothesis, whose plugin imports all of it anew for the summary of each run.
+        arguments = ("-p", "_greenthreads_pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *arguments)
         return self.pytester.runpytest_inprocess(*arguments) if inside else self.in_process_of_its_own(*arguments)
 
     def in_process_of_its_own(self, *arguments: str) -> pytest.RunResult:
