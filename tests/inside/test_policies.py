@@ -202,24 +202,31 @@ def test_a_policy_of_ones_own() -> None:
 
 
 def test_timers_fire_while_threads_yield(policy: Policy) -> None:
+    clock = VirtualClock()
+
     def main() -> bool:
         done: list[int] = []
 
         def sleeper() -> None:
-            sleep(0.001)
+            sleep(100)
             done.append(1)
+
+        def yield_until_done() -> None:
+            while not done:
+                clock.advance(1)
+                yield_now()
 
         thread = Thread(target=sleeper)
         thread.priority, thread.weight = 10, 1000.0
         thread.start()
-        thread = Thread(target=lambda: [yield_now() for _ in iter(lambda: bool(done), True)])
+        thread = Thread(target=yield_until_done)
         thread.start()
         thread.join()
         return bool(done)
 
     if isinstance(policy, LastFirst):
         pytest.skip("who yields runs again at once: that is what this policy does")
-    assert run_scheduler(main, policy=policy)
+    assert Scheduler(clock=clock, policy=policy).run(main)
 
 
 def test_threads_wait_and_wake_across_kinds(policy: Policy) -> None:

@@ -41,21 +41,24 @@ def soon(until: Any) -> Iterator[Callable[[Callable[[], object]], None]]:
 
 
 @pytest.fixture
-def cut_short_nothing(until: Any) -> Iterator[Callable[[Callable[[], object]], None]]:
+def cut_short_nothing(
+    until: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[Callable[[], object]], None]]:
     """Press Ctrl-C once a condition holds, so that the signal does not end the sleep of the main kernel thread.
 
     By having the system give it to another one. A signal that comes just before the sleep begins does the same, about
     once in 200 times on a busy machine.
     """
+    monkeypatch.setattr("scheduler.kernel.SIGNAL_ROUND", 0.01)
     asked: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-    kernel = threading.Thread(target=lambda: (until(asked.get()), ctrl_c()))
-    kernel.start()
+    other = threading.Thread(target=lambda: (until(asked.get()), ctrl_c()))
+    other.start()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield asked.put
     finally:
         asked.put(lambda: True)
-        kernel.join()
+        other.join()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 

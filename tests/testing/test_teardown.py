@@ -161,13 +161,13 @@ def test_a_loop_without_a_step_is_a_livelock_at_its_line() -> None:
                 time.sleep(0)
         threads[0].join()
 
-    found = explore(lambda: main(False), strategy="round_robin", stuck_after=0.5).failure
+    found = explore(lambda: main(False), strategy="round_robin", stuck_after=0.2).failure
     assert found is not None
     assert found.kind == "livelock"
     first = test_a_loop_without_a_step_is_a_livelock_at_its_line.__code__.co_firstlineno
     lines = [f"at test_teardown.py:{first + at} in main" for at in (4, 5)]
     assert any(line in str(found.exception) for line in lines)
-    assert "no step for 0.5 seconds of real time" in str(found.exception)
+    assert "no step for 0.2 seconds of real time" in str(found.exception)
     assert greenthreads.testing.explore(lambda: main(True), strategy="dpor").exhausted
 
 
