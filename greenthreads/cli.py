@@ -72,7 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = _program(words[at:], parser)
     set_default_kind(options.kind)
     if options.watchable:
-        watch.listen()
+        try:
+            watch.listen()
+        except OSError as error:
+            _print_last(f"run_scheduler: this process can't be watched: {error}")
+            return 1
     if options.dump:
         greenthreads.dump_on_signal()
     if options.patch and options.kind == "user":

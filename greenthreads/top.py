@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ __all__ = ["attach", "run"]
 _INTERVAL = 0.5
 # How long a child may take to begin to listen.
 _PATIENCE = 20.0
+# And how long one that has ended, to have all read that it has printed.
+_LAST_WORDS = 2.0
 _STATES = ("running", "ready", "parked", "new", "suspended")
 
 
@@ -40,7 +42,14 @@ def attach(process: int) -> int:
     """Watch the process with this number until it ends or the user leaves; return the exit status of the command."""
     if _rich_is_missing():
         return 1
-    connection = _connect(process)
+    try:
+        connection = _connect(process)
+    except OSError as error:
+        sys.stderr.write(f"run_scheduler: no process can be watched: {error}\n")
+        return 1
+    if connection is None and not _exists(process):
+        sys.stderr.write(f"run_scheduler: there is no process {process}\n")
+        return 1
     if connection is None:
         sys.stderr.write(
             f"run_scheduler: process {process} is not to be watched: start it with run_scheduler --watchable, "
@@ -55,6 +64,11 @@ def run(words: Sequence[str]) -> int:
     """Run `run_scheduler` with `words` as a child and watch it; return its exit status. Leaving the view ends it."""
     if _rich_is_missing():
         return 1
+    try:
+        watch.folder()
+    except OSError as error:
+        sys.stderr.write(f"run_scheduler: the program can't be watched: {error}\n")
+        return 1
     output: deque[str] = deque(maxlen=1000)
     child = subprocess.Popen(
         [sys.executable, "-m", "greenthreads", "--watchable", *words],
@@ -66,19 +80,37 @@ def run(words: Sequence[str]) -> int:
     )
     reader = Thread(target=_read, args=(child.stdout, output), daemon=True)
     reader.start()
+    connection = None
     try:
         connection = _connect(child.pid, child)
         if connection is not None:
             _View(connection, output).show()
+    except KeyboardInterrupt:
+        pass  # Before there was a view to leave.
     finally:
         if child.poll() is None:
             child.terminate()
         status = child.wait()
-        reader.join()
-        if child.stdout is not None:
+        if connection is not None:
+            # A child that was terminated has left it behind.
+            with suppress(OSError):
+                os.unlink(watch.path_of(child.pid))
+        # What it has left running in the background may print for ever.
+        reader.join(_LAST_WORDS)
+        if child.stdout is not None and not reader.is_alive():
             child.stdout.close()
     sys.stdout.write("".join(output))
     return status if status >= 0 else 128 - status
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return process > 0
 
 
 def _rich_is_missing() -> bool:
@@ -96,12 +128,15 @@ def _read(stream: Any, output: deque[str]) -> None:
 
 
 def _connect(process: int, child: subprocess.Popen[str] | None = None) -> socket.socket | None:
-    """A connection to the process; None if it does not listen. A child is given time to begin."""
+    """A connection to the process; None if it does not listen. A child is given time to begin. OSError as
+    `watch.folder`.
+    """
     end = time.monotonic() + _PATIENCE
+    path = watch.path_of(process)
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection.connect(watch.path_of(process))
+            connection.connect(path)
             return connection
         except OSError:
             connection.close()
@@ -126,7 +161,9 @@ class _View:
         """Draw until the program ends or the user leaves."""
         from rich.live import Live
 
-        with self._connection, _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+        live = Live(console=console, screen=True, auto_refresh=False)
+        # Ctrl-C leaves as well.
+        with suppress(KeyboardInterrupt), self._connection, _keys() as keys, live:
             while True:
                 began = time.monotonic()
                 try:
@@ -136,7 +173,7 @@ class _View:
                 live.update(picture, refresh=True)
                 took = time.monotonic() - began
                 key = keys(max(_INTERVAL, 9 * took))
-                if key in ("q", "\x03"):
+                if key == "q":
                     return
                 if key == "s":
                     self._stacks = not self._stacks
@@ -174,12 +211,13 @@ class _View:
         self._before = (now, figures["switches"])
         return Text.assemble(
             ("greenthreads ", "bold"),
-            f"process {figures['process']}   watched for {figures['seconds']:.0f} s   ",
+            f"process {figures['process']}   listening for {figures['seconds']:.0f} s   ",
             (f"{self._rate:,.0f} switches/s", "bold green"),
         )
 
     def _tables(self, figures: dict[str, Any]) -> RenderableType:
         from rich.columns import Columns
+        from rich.text import Text
 
         threads = _table("threads", "user", "")
         for state in _STATES:
@@ -187,12 +225,13 @@ class _View:
         threads.add_row("in all", f"{sum(figures['user'].values()):,}", style="bold")
         threads.add_row("kernel threads", f"{figures['kernel']:,}")
         threads.add_row("schedulers", f"{figures['schedulers']:,}")
+        # As Text: a plain string could be markup, or break as such.
         runs = _table("longest runs", "thread", "ms")
         for seconds, name in figures["runs"]:
-            runs.add_row(name, f"{seconds * 1e3:,.2f}")
+            runs.add_row(Text(name), f"{seconds * 1e3:,.2f}")
         waits = _table("waits", "for", "threads")
         for what, count in figures["waits"]:
-            waits.add_row(what, f"{count:,}")
+            waits.add_row(Text(what), f"{count:,}")
         if figures["others"]:
             waits.add_row(f"{figures['others']:,} other things", "", style="dim")
         return Columns([threads, runs, waits], padding=(0, 2))

@@ -39,9 +39,9 @@ _MOST_RUNS = 8
 _MOST_THINGS = 12
 
 
-def folder() -> str:
+def folder(base: str | None = None) -> str:
     """The folder of the sockets, made if need be. PermissionError if it is not the user's alone."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    base = base or os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     path = os.path.join(base, f"greenthreads-{os.getuid()}")
     try:
         os.mkdir(path, 0o700)
@@ -55,7 +55,13 @@ def folder() -> str:
 
 def path_of(process: int) -> str:
     """Where the process with this number listens, if it does."""
-    return os.path.join(folder(), f"{process}.sock")
+    name = f"{process}.sock"
+    path = os.path.join(folder(), name)
+    if process != os.getpid() and not os.path.lexists(path):
+        # Started from elsewhere (by cron, say) it may not have had the variable that we have.
+        other = os.path.join(folder(tempfile.gettempdir()), name)
+        return other if os.path.lexists(other) else path
+    return path
 
 
 class _Runs(observers.Observer):
@@ -252,6 +258,9 @@ def close() -> None:
 def _in_child() -> None:
     # The kernel threads that answer stayed in the parent, and so did its number.
     global _listener
+    if _listener is not None:
+        # Else who connects to the parent when that is gone would wait for an answer.
+        _listener._socket.close()
     _listener = None
 
 

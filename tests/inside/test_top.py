@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,6 +89,19 @@ class Terminal:
             pass
         os.close(self._descriptor)
         return self.process.wait()
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command, without a terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "greenthreads", *words],
+        env=ENVIRONMENT,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        encoding="utf-8",
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 PROGRAM = """
@@ -172,6 +186,59 @@ def test_leaving_the_view_ends_a_child() -> None:
     assert terminal.end() == 128 + signal.SIGTERM
 
 
+def test_ctrl_c_leaves_it_too_and_the_program_goes_on(watched: subprocess.Popen[str]) -> None:
+    terminal = Terminal("--attach", str(watched.pid))
+    terminal.read_until("switches/s")
+    os.killpg(terminal.process.pid, signal.SIGINT)
+    assert terminal.end() == 0
+    assert "Traceback" not in terminal.shown()
+    assert watched.poll() is None
+
+
+def test_a_name_may_look_like_markup() -> None:
+    code = "import threading; threading.Thread(target=threading.Event().wait, args=(60,), name='[/b] [red]').start()"
+    terminal = Terminal("--top", "-c", code)
+    terminal.read_until("the end of '[/b] [red]'")
+    terminal.press("q")
+    assert terminal.end() == 128 + signal.SIGTERM
+
+
+def test_a_child_that_is_ended_leaves_no_socket_behind(own_folder: str) -> None:
+    terminal = Terminal("--top", "-c", "import threading; threading.Event().wait(60)")
+    terminal.read_until("switches/s")
+    folder = Path(watch.folder())
+    assert len(list(folder.iterdir())) == 1
+    terminal.press("q")
+    terminal.end()
+    assert list(folder.iterdir()) == []
+
+
+def test_what_a_child_leaves_running_does_not_keep_the_view(monkeypatch: pytest.MonkeyPatch, until: Any) -> None:
+    from greenthreads import top
+
+    before = threading.active_count()
+
+    monkeypatch.setattr(top, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(top, "_connect", lambda _process, _child: None)
+    started: list[subprocess.Popen[str]] = []
+    read, write = os.pipe()
+    popen = subprocess.Popen
+
+    def start(_words: object, **_options: object) -> subprocess.Popen[str]:
+        started.append(popen([sys.executable, "-c", "pass"], encoding="utf-8"))
+        started[0].wait()
+        # What it has started has the other end, and does not end.
+        started[0].stdout = os.fdopen(read, encoding="utf-8")
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert top.run(["-c", "pass"]) == 0
+    os.close(write)
+    until(lambda: threading.active_count() == before)
+    assert started[0].stdout is not None
+    started[0].stdout.close()
+
+
 def test_a_program_that_ends_at_once_still_shows_what_it_printed() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "greenthreads", "--top", "-c", "print('short')"],
@@ -197,6 +264,61 @@ def test_a_process_that_does_not_listen_is_told_how_to() -> None:
     )
     assert result.returncode == 1
     assert f"process {os.getpid()} is not to be watched: start it with run_scheduler --watchable" in result.stderr
+
+
+@pytest.mark.parametrize("process", ["0", "-3", "9" * 20])
+def test_a_process_that_is_not_there_is_said_not_to_be(process: str) -> None:
+    result = command("--attach", process)
+    assert (result.returncode, result.stderr) == (1, f"run_scheduler: there is no process {process}\n")
+
+
+def test_nor_one_that_was_killed(own_folder: str) -> None:
+    """Its socket is there still."""
+    code = "from greenthreads import watch; import os; watch.listen(); os.write(1, b'%d' % os.getpid()); os.abort()"
+    killed = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    process = killed.stdout.strip()
+    assert os.path.exists(watch.path_of(int(process)))
+    result = command("--attach", process)
+    assert (result.returncode, result.stderr) == (1, f"run_scheduler: there is no process {process}\n")
+
+
+@pytest.mark.parametrize("words", [["--attach", "1"], ["--watchable", "-c", "print(1)"], ["--top", "-c", "print(1)"]])
+def test_a_folder_that_others_may_enter_is_said_to_be_one(words: list[str]) -> None:
+    folder = watch.folder()
+    os.chmod(folder, 0o777)
+    result = command(*words)
+    assert result.returncode == 1
+    told = result.stderr + result.stdout
+    assert f"{folder} must be a folder of yours that nobody else may enter" in told
+    assert "Traceback" not in told
+
+
+def test_a_program_that_was_started_without_the_variable_is_found(
+    listening: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    process = os.getpid()
+    monkeypatch.setattr(watch.tempfile, "gettempdir", lambda: str(tmp_path))
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "other"))
+    # As another process sees it.
+    monkeypatch.setattr(os, "getpid", lambda: 0)
+    assert watch.path_of(process) == listening
+    assert watch.path_of(process + 1) == str(tmp_path / "other" / f"greenthreads-{os.getuid()}" / f"{process + 1}.sock")
+    monkeypatch.undo()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_the_child_of_a_fork_does_not_listen_in_its_parents_place(listening: str) -> None:
+    assert watch._listener is not None
+    descriptor = watch._listener._socket.fileno()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_without_rich_a_plain_message_names_the_extra(tmp_path: Path) -> None:
