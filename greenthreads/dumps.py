@@ -69,9 +69,10 @@ class ThreadState(NamedTuple):
     daemon: bool
     # The kernel thread that it runs on.
     runs_on: str
-    # What it waits for ("Lock L1"), who holds that, and for how many seconds it has waited.
+    # What it waits for ("Lock L1"), the name of who holds that, and for how many seconds it has waited.
     waits_for: str | None
     held_by: str | None
+    holder_has_ended: bool
     seconds: float | None
     # The most recent call first.
     stack: tuple[Frame, ...]
@@ -173,15 +174,17 @@ class _Camera:
         if parked:
             what, holder = self._reasons.of(task)
             seconds = max(0.0, now() - getattr(task, "since", now()))
-        held_by = None if holder is None else deadlock.holder_name(holder)
-        return ThreadState(task.name, kind, state, task.ident, task.daemon, runs_on, what, held_by, seconds, stack)
+        held_by, has_ended = (None, False) if holder is None else (holder.name, holder.done)
+        return ThreadState(
+            task.name, kind, state, task.ident, task.daemon, runs_on, what, held_by, has_ended, seconds, stack
+        )
 
     def stranger(self, ident: int) -> ThreadState:
         """A kernel thread that has never touched this library."""
         standard = standard_threads.get(ident)
-        name = f"kernel thread {ident}" if standard is None else standard.name
+        name = f"thread {ident}" if standard is None else standard.name
         daemon = standard is None or standard.daemon
-        return ThreadState(name, "kernel", "running", ident, daemon, name, None, None, None, self.running(ident))
+        return ThreadState(name, "kernel", "running", ident, daemon, name, None, None, False, None, self.running(ident))
 
     def all(self) -> Iterator[ThreadState]:
         """The user threads of each scheduler in the order of their start, then the kernel threads."""
@@ -239,10 +242,16 @@ def _headline(entry: list[ThreadState]) -> str:
         least, most = f"{min(seconds):.1f}", f"{max(seconds):.1f}"
         line += f" for {least} s" if least == most else f" for {least} to {most} s"
     if first.waits_for is not None:
-        things = list(dict.fromkeys((thread.waits_for, thread.held_by) for thread in entry))
-        shown = [f"{what}, held by {holder}" if holder else str(what) for what, holder in things[:_MOST_NAMES]]
+        things = list(dict.fromkeys((thread.waits_for, thread.held_by, thread.holder_has_ended) for thread in entry))
+        shown = [_thing(*thing) for thing in things[:_MOST_NAMES]]
         line += f", {'waits' if len(entry) == 1 else 'wait'} for {_some(shown, len(things), '; ')}"
     return line
+
+
+def _thing(what: str | None, holder: str | None, has_ended: bool) -> str:
+    """What a thread waits for, and who holds it."""
+    held = "" if holder is None else f", held by {holder!r}"
+    return f"{what}{held}{', which has ended' if has_ended else ''}"
 
 
 def _some(shown: list[str], count: int, separator: str = ", ") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import io
 import json
 import os
@@ -353,3 +354,42 @@ def test_the_command_dumps_on_sigquit(script: Callable[..., Any], tmp_path: Path
 def test_the_standard_names_are_exported() -> None:
     assert {"dump_on_signal", "dump_threads", "undump_on_signal"} <= set(greenthreads.__all__)
     assert sys.modules["greenthreads.dumps"].dump_threads is greenthreads.dump_threads
+
+
+def test_json_names_who_holds_something_as_it_names_threads() -> None:
+    lock, other = Lock(), Lock()
+
+    def main() -> str:
+        holder = Thread(target=other.acquire, name="it's gone")
+        holder.start()
+        holder.join()
+        lock.acquire()
+        threads = [Thread(target=each.acquire, name=name, daemon=True) for each, name in ((lock, "a"), (other, "b"))]
+        for thread in threads:
+            thread.start()
+        yield_now()
+        return dump_threads(format="json")
+
+    found = rows(run_scheduler(main))
+    held = {name: (found[name]["held_by"], found[name]["holder_has_ended"]) for name in "ab"}
+    assert held == {"a": ("MainThread", False), "b": ("it's gone", True)}
+    assert (found["MainThread"]["held_by"], found["MainThread"]["holder_has_ended"]) == (None, False)
+
+
+def test_a_kernel_thread_without_a_name_has_its_number() -> None:
+    began, ended, may_end = threading.Lock(), threading.Lock(), threading.Lock()
+    for each in (began, ended, may_end):
+        each.acquire()
+
+    def wait() -> None:
+        began.release()
+        may_end.acquire()
+        ended.release()
+
+    ident = _thread.start_new_thread(wait, ())
+    began.acquire()
+    try:
+        assert f"\nkernel thread 'thread {ident}': running\n" in dump_threads()
+    finally:
+        may_end.release()
+        ended.acquire()
