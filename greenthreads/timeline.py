@@ -146,7 +146,8 @@ class _Timeline:
         self._process = os.getpid()
         self._arrows = itertools.count(1)
         self._tracks: set[int] = set()
-        # When the present run of each kernel thread began.
+        # The kernel threads that run schedulers, and when the present run of each began.
+        self._switching = {event[1] for event in recorded if event[2] == _SWITCHED}
         self._began: dict[int, int] = {}
         # Of user threads that do not run: when it stopped and what it waits for; when it was woken, by which arrow.
         self._stopped: dict[int, tuple[int, str]] = {}
@@ -165,7 +166,7 @@ class _Timeline:
                 else:
                     yield self._instant(when, who, "ends")
             else:
-                yield from self._wake(when, who, whom, "starts" if what == _SPAWNED else "wakes")
+                yield from self._wake(when, ident, who, whom, "starts" if what == _SPAWNED else "wakes")
         for track in sorted(self._tracks):
             yield self._named("thread_name", track, self._known.get(track, ("?", True))[0])
 
@@ -196,12 +197,17 @@ class _Timeline:
         if arrow is not None:
             yield {**self._event("f", who, began), "name": "wakes", "cat": "wake", "id": arrow, "bp": "e"}
 
-    def _wake(self, when: int, by: int, whom: int, name: str) -> Iterator[Event]:
+    def _wake(self, when: int, ident: int, by: int, whom: int, name: str) -> Iterator[Event]:
         if not by or not self._is_user(whom):
             yield self._instant(when, whom, name)
             return
         arrow = next(self._arrows)
         self._woken[whom] = (when, arrow)
+        # Viewers hang an arrow on the slice that it begins in.
+        if ident in self._switching:
+            self._began.setdefault(ident, when)
+        else:
+            yield self._slice(name, "kernel", by, when, when + 1)
         yield {**self._event("s", by, when), "name": "wakes", "cat": "wake", "id": arrow}
 
     # ---- The pieces --------------------------------------------------------------------------------------------------

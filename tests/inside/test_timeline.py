@@ -78,6 +78,9 @@ def check_format(trace: dict[str, Any]) -> None:
     for spans in tracks.values():
         for (_begin, end), (begin, _end) in itertools.pairwise(sorted(spans)):
             assert begin >= end - 0.001
+    # Arrows begin and end in slices: viewers show no others.
+    for event in (*of_kind(trace, "s"), *of_kind(trace, "f")):
+        assert any(begin - 0.001 <= event["ts"] <= end + 0.001 for begin, end in tracks[event["tid"]]), event
 
 
 def ping_pong() -> None:
@@ -104,6 +107,18 @@ def test_runs_and_waits_of_each_thread() -> None:
     assert slices(trace, "MainThread")[-2:] == [wait, ("run", "runs")]
     assert slices(trace, "pong").count(wait) in (2, 3)
     assert ("scheduler", "timers, inbox, sleep") in slices(trace, "the scheduler")
+
+
+def test_an_arrow_from_a_kernel_thread_begins_in_a_slice_as_well() -> None:
+    def main() -> None:
+        event = Event()
+        Thread(target=event.set, name="setter", kind="kernel").start()
+        event.wait()
+        run_in_kernel_thread(int)
+
+    trace = recorded(main)
+    check_format(trace)
+    assert ("kernel", "wakes") in slices(trace, "a worker of run_in_kernel_thread")
 
 
 def test_arrows_lead_from_waker_to_woken() -> None:
