@@ -493,3 +493,40 @@ def test_everybody_sees_what_is_said(tmp_path: Path) -> None:
         f"Bob has seen: * Bob has come | {said} | * Cid has gone",
         f"Cid has seen: {said}",
     ]
+
+
+# --- find_the_bug --------------------------------------------------------------------------------
+
+
+def test_the_bugs_are_found_and_the_repaired_classes_have_none(tmp_path: Path) -> None:
+    lines = output_of("find_the_bug.py", cwd=tmp_path).splitlines()
+    heads, traces, repaired = lines[::3], lines[1::3], lines[2::3]
+    assert [head.split(" with ")[0] for head in heads] == [
+        "pool: exception",
+        "accounts: deadlock",
+        "hits: assertion",
+        "tickets: assertion",
+    ]
+    assert "lost update of self.count" in heads[2]
+    assert "check-then-act of self.left" in heads[3]
+    assert all(re.fullmatch(r"  g1:[\w/-]+\.[0-9a-f]{8}", trace) for trace in traces)
+    assert [" ".join(line.split()[:1]) for line in repaired] == ["repaired:"] * 4
+    assert all("executions: every schedule" in line for line in repaired)
+
+
+def test_a_bug_is_explained_and_happens_again(tmp_path: Path) -> None:
+    report = output_of("find_the_bug.py", "--report", "accounts", cwd=tmp_path)
+    assert "1 Thread-1 waits to acquire yours.lock, held by 2 Thread-2" in report
+    command, _colon, again = report.splitlines()[-1].partition(": ")
+    assert command == "replay"
+    program, *arguments = again.split()
+    result = run(program, *arguments, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("again: Deadlock(")
+
+
+def test_a_trace_that_is_none_or_of_another_test_is_refused(tmp_path: Path) -> None:
+    assert "'xx' is no trace" in error_of("find_the_bug.py", "--replay", "hits", "xx", cwd=tmp_path)
+    assert "no test named 'tickets'" in error_of("find_the_bug.py", "--replay", "tickets", "xx", cwd=tmp_path)
+    hits = output_of("find_the_bug.py", cwd=tmp_path).splitlines()[7].strip()
+    assert "error: " in error_of("find_the_bug.py", "--replay", "pool", hits, cwd=tmp_path)
