@@ -10,6 +10,7 @@ client is shown out.
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from greenthreads import Full, Lock, Queue, Thread, run_scheduler, socket
@@ -140,9 +141,16 @@ def demonstrate(port: int) -> None:
         print(f"{each.name} has seen: {' | '.join(each.seen[1:])}")
 
 
+def port_number(text: str) -> int:
+    """An argument that must be a port."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a port, 0 to 65535, not {text!r}")
+    return int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="chat.py", description="A chat server.")
-    parser.add_argument("--port", type=int, default=8008)
+    parser.add_argument("--port", type=port_number, default=8008)
     parser.add_argument("--demo", action="store_true", help="three clients that talk, on a port of their own")
     options = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0 if options.demo else options.port)) as listener:
@@ -158,4 +166,7 @@ if __name__ == "__main__":
     try:
         run_scheduler(main)
     except KeyboardInterrupt:
-        pass
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        sys.exit(f"chat.py: {error}")

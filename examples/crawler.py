@@ -71,10 +71,17 @@ class Crawler:
                 self.pages.task_done()
 
 
+def positive(text: str) -> int:
+    """An argument that must be a whole number, at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, not {text!r}")
+    return int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="crawler.py", description="Crawl a site that this program serves itself.")
-    parser.add_argument("--pages", type=int, default=200)
-    parser.add_argument("--workers", type=int, default=50)
+    parser.add_argument("--pages", type=positive, default=200)
+    parser.add_argument("--workers", type=positive, default=50)
     options = parser.parse_args()
     Site.pages = options.pages
     ThreadingHTTPServer.request_queue_size = 1024

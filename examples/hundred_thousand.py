@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import time
 
@@ -67,7 +68,9 @@ def hold_meeting(count: int, seed: int) -> bool:
     before = peak_memory()
     watch = Stopwatch()
 
-    threads = [Thread(target=meeting.attend, args=(delays.uniform(0, WITHIN_SECONDS),)) for _ in range(count)]
+    # Daemons, so that Ctrl-C in the main thread ends the program, and not the last of them.
+    moments = [delays.uniform(0, WITHIN_SECONDS) for _ in range(count)]
+    threads = [Thread(target=meeting.attend, args=(moment,), daemon=True) for moment in moments]
     watch.lap(f"{count:,} threads made")
     for thread in threads:
         thread.start()
@@ -97,10 +100,9 @@ def peak_memory() -> int:
 
 def positive(text: str) -> int:
     """An argument that must be a whole number, at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, not {text!r}")
+    return int(text)
 
 
 def main() -> int:
@@ -112,4 +114,10 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if hasattr(signal, "SIGPIPE"):  # not on Windows
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` has read enough: the end, and no error
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -31,6 +31,7 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 import sysconfig
 import time
@@ -96,10 +97,15 @@ class Index:
             self.definitions.update(found)
 
 
+def complain(error: OSError) -> None:
+    """Say which folder can't be read; the others can."""
+    print(f"can't read {error.filename}: {error.strerror}", file=sys.stderr)
+
+
 def python_files(folder: Path) -> list[Path]:
     """The Python files below `folder`, sorted; installed packages are left out."""
     found: list[Path] = []
-    for parent, subfolders, names in os.walk(folder):
+    for parent, subfolders, names in os.walk(folder, onerror=complain):
         subfolders[:] = sorted(set(subfolders) - SKIPPED_FOLDERS)
         candidates = (Path(parent, name) for name in sorted(names) if name.endswith(".py"))
         found.extend(path for path in candidates if path.is_file())  # not a pipe: it would block
@@ -245,7 +251,7 @@ class ProgressBars(Progress):
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
+            disable=sys.stderr is None or not sys.stderr.isatty(),
             auto_refresh=False,  # a user thread redraws, instead of a thread of rich's own
         )
         self.bars = {
@@ -351,10 +357,9 @@ class Report:
 
 def positive(text: str) -> int:
     """An argument that must be a whole number, at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, not {text!r}")
+    return int(text)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -378,7 +383,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     output.add_argument("--find", metavar="NAME", help="print only where NAME is defined")
     options = parser.parse_args(arguments)
     if not options.folder.is_dir():
-        parser.error(f"no such folder: {options.folder}")
+        parser.error(f"{'not a' if options.folder.exists() else 'no such'} folder: {options.folder}")
     return options
 
 
@@ -421,6 +426,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):  # not on Windows
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` has read enough: the end, and no error
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ How to run it, and how to see more of it:
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 
@@ -30,8 +31,8 @@ def say(text: str) -> None:
 
 
 def start(count: int, target: Callable[[], None]) -> list[Thread]:
-    """Start `count` threads that all run `target`."""
-    threads = [Thread(target=target, name=str(number)) for number in range(1, count + 1)]
+    """Start `count` threads that all run `target`: daemons, so that Ctrl-C in the main thread ends them as well."""
+    threads = [Thread(target=target, name=str(number), daemon=True) for number in range(1, count + 1)]
     for thread in threads:
         thread.start()
     return threads
@@ -121,10 +122,9 @@ def show(count: int, steps: int) -> None:
 
 def positive(text: str) -> int:
     """An argument that must be a whole number, at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, not {text!r}")
+    return int(text)
 
 
 def main() -> int:
@@ -137,4 +137,10 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if hasattr(signal, "SIGPIPE"):  # not on Windows
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` has read enough: the end, and no error
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
