@@ -95,3 +95,25 @@ def test_links_lead_somewhere(page: Path) -> None:
             headings = re.findall(r"^#+ (.*)$", aim.read_text(encoding="utf-8"), re.MULTILINE)
             anchors = [re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings]
             assert anchor in anchors, target
+
+
+def modules_of_the_tour() -> list[str]:
+    """The files that `docs/tour.md` names, in its order; a table is of the folder in the heading above it."""
+    named: list[str] = []
+    folder = ""
+    for line in (ROOT / "docs" / "tour.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            folder = line.split("`")[1]
+        elif line.startswith("| `"):
+            named += [f"{folder}{name}.py" for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    return named
+
+
+def test_the_tour_comes_by_each_file_once() -> None:
+    packages = Path(LIBRARY)
+    files = [
+        path.relative_to(packages).as_posix()
+        for package in ("scheduler", "greenthreads")
+        for path in (packages / package).rglob("*.py")
+    ]
+    assert sorted(modules_of_the_tour()) == sorted(files)
