@@ -37,6 +37,7 @@ from greenthreads._condition import Condition
 from greenthreads._event import Event
 from greenthreads._lock import Lock
 from greenthreads._semaphore import Semaphore
+from greenthreads.carriers import checked_kind
 from greenthreads.queue import Empty, SimpleQueue
 from scheduler import control
 from scheduler.functions import yield_now
@@ -138,7 +139,7 @@ class ThreadPoolExecutor(_standard_thread.ThreadPoolExecutor):
         kind: Kind | None = None,
     ) -> None:
         super().__init__(max_workers, thread_name_prefix, initializer, initargs)
-        self._kind = kind
+        self._kind = None if kind is None else checked_kind(kind)
         self._initializer: Any = initializer
         self._initargs: Any = initargs
         self._work_queue: Any = SimpleQueue()

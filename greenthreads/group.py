@@ -13,6 +13,7 @@ import builtins
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from greenthreads.carriers import checked_kind
 from greenthreads.thread import Thread, ThreadInterrupted
 from scheduler.errors import Deadlock, TaskExit
 from scheduler.kernel import current_task
@@ -43,7 +44,7 @@ class ThreadGroup:
 
     def __init__(self, *, kind: Kind | None = None) -> None:
         _exception_group_type()  # Better to hear now than when a thread has failed that there is none.
-        self._kind = kind
+        self._kind = None if kind is None else checked_kind(kind)
         self._parent: Task | None = None
         self._interrupt = _SiblingFailed("another thread of the group failed")
         # Those that were started and not joined yet, in the order of their start.

@@ -39,6 +39,11 @@ class timeout:
     """
 
     def __init__(self, seconds: float | None) -> None:
+        if seconds is not None:
+            if not isinstance(seconds, (int, float)):
+                raise TypeError(f"timeout must be a number of seconds or None, not {type(seconds).__name__}")
+            if seconds != seconds:
+                raise ValueError("Invalid value NaN (not a number)")
         self.seconds = seconds
         self._expired = False
         self._task: Task | None = None

@@ -285,3 +285,8 @@ def test_a_future_of_one_s_own_may_be_waited_for(pair: Any) -> None:
 
     pair.run(main)
     assert record == ["set"]
+
+
+def test_a_kind_that_is_none_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="kind must be 'user' or 'kernel', not 'green'"):
+        ThreadPoolExecutor(kind="green")  # type: ignore[arg-type]

@@ -348,3 +348,8 @@ def test_without_exception_groups_it_says_at_once_what_is_missing(monkeypatch: A
         ImportError,
         "ThreadGroup needs exception groups, which Python has since 3.11: pip install 'greenthreads[groups]'",
     )
+
+
+def test_a_kind_that_is_none_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="kind must be 'user' or 'kernel', not 'green'"):
+        ThreadGroup(kind="green")  # type: ignore[arg-type]

@@ -243,3 +243,26 @@ def test_a_timeout_serves_one_block(outcome: Any) -> None:
     with limit:
         pass
     assert outcome(limit.__enter__) == (RuntimeError, "a timeout serves one block: make another")
+
+
+@pytest.mark.parametrize(("seconds", "error"), [(float("nan"), ValueError), ("1", TypeError), ([], TypeError)])
+def test_what_is_no_number_of_seconds_is_refused(seconds: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        timeout(seconds)
+
+
+def test_an_infinite_limit_is_none(kind: Kind) -> None:
+    record: list[object] = []
+
+    def work() -> None:
+        with timeout(float("inf")):
+            sleep(0.001)
+        record.append("in time")
+
+    def main() -> None:
+        thread = Thread(target=work, kind=kind)
+        thread.start()
+        thread.join()
+
+    run_scheduler(main)
+    assert record == ["in time"]
