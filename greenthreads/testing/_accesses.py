@@ -44,7 +44,7 @@ from scheduler.continuation import current
 
 __all__ = [
     "ACCESSES",
-    "LEN",
+    "announce_sizes",
     "forget_classes",
     "read_attribute",
     "sized",
@@ -58,7 +58,7 @@ _SETITEM: Final = ByType("__setitem__")
 _DELITEM: Final = ByType("__delitem__")
 _CONTAINS: Final = ByType("__contains__")
 _TRUTH: Final = ByType("__len__", unless="__bool__")
-LEN: Final = ByType("__len__")
+_LEN: Final = ByType("__len__")
 
 # ---- Attributes ------------------------------------------------------------------------------------------------------
 
@@ -182,13 +182,18 @@ def truth(obj: Any) -> Any:
 
 def sized(obj: Any) -> Any:
     """Before `len(obj)`."""
-    operation = LEN[type(obj)]
+    operation = _LEN[type(obj)]
     if operation is not None:
         announce(obj, operation, ())
     elif type(obj) in VIEWS:
-        for each in underlying(obj):
-            announce(each, LEN[type(each)], ())
+        announce_sizes(obj)
     return obj
+
+
+def announce_sizes(view: Any) -> None:
+    """Announce that the sizes of what stands behind `view` are read."""
+    for each in underlying(view):
+        announce(each, _LEN[type(each)], ())
 
 
 def whole(obj: Any) -> Any:

@@ -153,7 +153,7 @@ def divergence(session: Session, error: ReplayDivergence) -> ReplayDivergence:
         error.guess = f"(running it again to find out why was not possible: {exc!r})"
         return error
     error.where = _where(error, runs)
-    error.guess = "\n".join(_guesses(session, error, runs))
+    error.guess = "\n".join(_guesses(session, runs))
     return error
 
 
@@ -167,7 +167,7 @@ def _where(error: ReplayDivergence, runs: list[_Run]) -> str:
     return f"in an execution that ends at {steps[-1].place()}" if steps else ""
 
 
-def _guesses(session: Session, error: ReplayDivergence, runs: list[_Run]) -> Iterator[str]:
+def _guesses(session: Session, runs: list[_Run]) -> Iterator[str]:
     threads = _threads_out_of_control(session)
     calls = dict.fromkeys(call for run in runs for call in run.calls)
     stable = all(run.steps == runs[0].steps and run.signature == runs[0].signature for run in runs)

@@ -16,7 +16,7 @@ import types
 from builtins import len, map, next, type  # noqa: UP029
 from typing import TYPE_CHECKING, Any, Final
 
-from greenthreads.testing._accesses import LEN, whole, write_variables
+from greenthreads.testing._accesses import announce_sizes, whole, write_variables
 from greenthreads.testing._announcing import (
     announce,
     announce_all,
@@ -60,8 +60,7 @@ def before_iter(obj: Any) -> Any:
     if operation is not None:
         announce(obj, operation, ())
     elif type(obj) in VIEWS:
-        for each in underlying(obj):
-            announce(each, LEN[type(each)], ())
+        announce_sizes(obj)
     return obj
 
 
@@ -176,7 +175,7 @@ def _steps_by_key(iterator: Any, source: dict[Any, Any]) -> Iterator[Any]:
         try:
             key = next(ahead)
         except (StopIteration, RuntimeError):
-            announce(source, LEN[type(source)], ())
+            announce_sizes(source)
         else:
             announce(source, _STEP[type(source)], (key,))
         yield iterator

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from greenthreads.testing import _mutants
 from greenthreads.testing._calls import called
-from greenthreads.testing.instrument import Coverage, Instrumentation
+from greenthreads.testing._coverage import Coverage
+from greenthreads.testing.instrument import Instrumentation
 from scheduler import control
 
 if TYPE_CHECKING:

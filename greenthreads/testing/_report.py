@@ -77,7 +77,7 @@ def render(failure: Failure, recorder: Recorder, preempting: Sequence[int], comm
     else:
         rows = _folded(_rows(recorder, preempting, words))
     rows += _rows_of_failure(failure, recorder, words)
-    lines += ["", *_table(rows, recorder.names, words, width)]
+    lines += ["", *_table(rows, words, width)]
     if recorder.blocked:
         lines += ["", *_who_waits(recorder, words)]
     if failure.pattern is not None:
@@ -350,7 +350,7 @@ def _order(thread: str) -> list[int]:
     return [int(part) for part in thread.split(".")]
 
 
-def _table(rows: list[_Row], names: dict[str, str], words: _Words, width: int) -> list[str]:
+def _table(rows: list[_Row], words: _Words, width: int) -> list[str]:
     threads = sorted({row.thread for row in rows if row.thread}, key=_order)
     headings = {thread: words.heading(thread) for thread in threads}
     gutter = max([3, *(len(row.number) for row in rows)]) + 2

@@ -20,7 +20,6 @@ from typing import Final
 __all__ = ["Scope", "analyse", "mangle"]
 
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 # How a name may be bound and still be constant.
 _DEFINITIONS: Final = frozenset({"definition", "import"})

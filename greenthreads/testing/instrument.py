@@ -23,12 +23,13 @@ import os
 import sys
 import sysconfig
 from types import CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from greenthreads.testing import _mutants
 from greenthreads.testing._accesses import forget_classes
 from greenthreads.testing._announcing import forget_notes
 from greenthreads.testing._codes import CACHE, Codes
+from greenthreads.testing._coverage import Coverage, LeftOut
 from greenthreads.testing._functions import among, forget, functions_in, keep, those_made_since_the_freeze, with_code
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import TracebackType
 
-__all__ = ["Coverage", "Instrumentation", "LeftOut", "instrumented", "strip_frames"]
+__all__ = ["Instrumentation", "instrumented", "strip_frames"]
 
 # What runs the exploration can't be explored by it. Locks and queues announce what they do by `control.active`.
 _OURS: Final = ("greenthreads", "scheduler", "greenlet")
@@ -51,59 +52,7 @@ _ENGINE: Final = tuple(
     os.path.join(os.path.dirname(os.path.realpath(sys.modules[name].__file__ or "")), "")
     for name in ("greenthreads", "scheduler")
 )
-# A coverage names so many modules, or packages.
-_MOST_NAMES: Final = 5
 _HERE: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
-
-
-class LeftOut(NamedTuple):
-    """Something whose accesses are not seen, and why."""
-
-    what: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.what} ({self.why})"
-
-
-class Coverage(NamedTuple):
-    """Which modules announce their accesses, and what of them, or beside them, does not."""
-
-    modules: tuple[str, ...]
-    left_out: tuple[LeftOut, ...]
-
-    def __str__(self) -> str:
-        return self.sentence()
-
-    def sentence(self, first: str = "") -> str:
-        """The same as text. Of many modules it names `first`, if it is one of them, and counts those of a package.
-
-        What is not seen is always named.
-        """
-        text = f"memory accesses seen in {', '.join(_shortened(self.modules, first)) or 'no module'}"
-        if self.left_out:
-            text += f"; not seen in {', '.join(map(str, self.left_out))}"
-        return text
-
-
-def _shortened(modules: Sequence[str], first: str) -> list[str]:
-    if len(modules) <= _MOST_NAMES:
-        return list(modules)
-    named = [first] if first in modules else []
-    packages: dict[str, list[str]] = {}
-    for module in modules:
-        if module not in named:
-            packages.setdefault(module.partition(".")[0], []).append(module)
-    largest = sorted(packages, key=lambda package: -len(packages[package]))[: _MOST_NAMES - 1]
-    for package in sorted(largest):
-        inside = packages[package]
-        if len(inside) > 1:
-            named.append(f"{len(inside)} modules of {package}")
-            del packages[package]
-    others = [module for inside in packages.values() for module in inside]
-    if len(others) + len(named) <= _MOST_NAMES:
-        return named + others
-    return [*named, f"{len(others)} {'other ' if named else ''}modules"]
 
 
 class Instrumentation:
@@ -192,7 +141,7 @@ class Instrumentation:
             gc.unfreeze()
         Instrumentation._active = None
 
-    # Which modules
+    # ---- Which modules -----------------------------------------------------------------------------------------------
 
     def wants(self, name: str, filename: str | None) -> bool:
         """Whether a module is to be instrumented, by its name and where it comes from."""
@@ -258,7 +207,7 @@ class Instrumentation:
         self._modules[name] = filename
         return codes
 
-    # The exchange
+    # ---- The exchange ------------------------------------------------------------------------------------------------
 
     def _exchange(self) -> None:
         """Give every function of the modules its instrumented code.

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from greenthreads.testing._coverage import Coverage, LeftOut
 from greenthreads.testing._functions import settle
-from greenthreads.testing.instrument import Coverage, LeftOut, instrumented, strip_frames
+from greenthreads.testing.instrument import instrumented, strip_frames
 from scheduler import control
 
 Load = Callable[..., ModuleType]
