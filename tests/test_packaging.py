@@ -62,7 +62,7 @@ def test_the_version_is_the_same_everywhere(installed: importlib.metadata.Distri
 
 def test_greenlet_is_the_only_dependency(installed: importlib.metadata.Distribution) -> None:
     required = [each for each in installed.requires or [] if "extra ==" not in each]
-    assert required == ["greenlet>=3.1"]
+    assert required == ["greenlet>=3.1.1"]
 
 
 def test_the_supported_pythons_agree(installed: importlib.metadata.Distribution) -> None:
