@@ -9,7 +9,7 @@ import _socket
 import socket as _standard
 from typing import Any
 
-from greenthreads.kernelpool import run_in_kernel_thread
+from greenthreads.kernelpool import in_kernel_thread, run_in_kernel_thread
 from scheduler.kernel import current_task
 from scheduler.task import UserTask
 
@@ -51,18 +51,7 @@ def _is_digits(host: str) -> bool:
     return False
 
 
-def _off_the_scheduler(name: str) -> Any:
-    standard = getattr(_standard, name)
-
-    def function(*args: Any) -> Any:
-        return run_in_kernel_thread(standard, *args)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"`socket.{name}`, in a kernel thread while the calling user thread is parked."
-    return function
-
-
-gethostbyname = _off_the_scheduler("gethostbyname")
-gethostbyname_ex = _off_the_scheduler("gethostbyname_ex")
-gethostbyaddr = _off_the_scheduler("gethostbyaddr")
-getnameinfo = _off_the_scheduler("getnameinfo")
+gethostbyname = in_kernel_thread(_standard.gethostbyname, "socket.gethostbyname")
+gethostbyname_ex = in_kernel_thread(_standard.gethostbyname_ex, "socket.gethostbyname_ex")
+gethostbyaddr = in_kernel_thread(_standard.gethostbyaddr, "socket.gethostbyaddr")
+getnameinfo = in_kernel_thread(_standard.getnameinfo, "socket.getnameinfo")

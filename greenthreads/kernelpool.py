@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scheduler.task import Waiters
 
-__all__ = ["run_in_kernel_thread"]
+__all__ = ["in_kernel_thread", "run_in_kernel_thread"]
 
 T = TypeVar("T")
 
@@ -157,7 +157,8 @@ def run_in_kernel_thread(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> 
     """Call `fn(*args, **kwargs)` in a kernel thread of a pool; return what it returns, raise what it raises.
 
     The calling user thread parks and others run meanwhile. A kernel thread just makes the call. An interrupt ends the
-    wait, not the call: its result is dropped. User threads that `fn` starts go to the caller's scheduler.
+    wait, not the call: its result is dropped. User threads that `fn` starts go to the caller's scheduler. Of more than
+    128 calls at once the others wait for one to end.
     """
     task = current_task()
     if isinstance(task, KernelTask):
@@ -169,6 +170,17 @@ def run_in_kernel_thread(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> 
     call = _Call(_pool, partial(fn, *args, **kwargs), task.scheduler)
     _pool.submit(call)
     return call.wait()  # type: ignore[no-any-return]
+
+
+def in_kernel_thread(function: Callable[..., Any], name: str) -> Any:
+    """What makes each call of `function`, called `name` (with its module), by `run_in_kernel_thread`."""
+
+    def called(*args: Any) -> Any:
+        return run_in_kernel_thread(function, *args)
+
+    called.__name__ = called.__qualname__ = name.rpartition(".")[2]
+    called.__doc__ = f"`{name}`, in a kernel thread while the calling user thread is parked."
+    return called
 
 
 def _after_fork() -> None:

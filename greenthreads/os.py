@@ -13,7 +13,7 @@ import os as _standard
 import stat
 from typing import TYPE_CHECKING, Any
 
-from greenthreads.kernelpool import run_in_kernel_thread
+from greenthreads.kernelpool import in_kernel_thread, run_in_kernel_thread
 from scheduler import control
 from scheduler.kernel import current_task
 from scheduler.outside import OPERATIONS, announce
@@ -136,20 +136,9 @@ if hasattr(_standard, "waitpid"):
         return run_in_kernel_thread(_waitpid, pid, options)
 
 
-def _in_kernel_thread(name: str) -> Any:
-    standard = getattr(_standard, name)
-
-    def function(*args: Any) -> Any:
-        return run_in_kernel_thread(standard, *args)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"`os.{name}`, in a kernel thread while the calling user thread is parked."
-    return function
-
-
 for _name in ("wait", "wait3", "wait4", "waitid", "system"):
     if hasattr(_standard, _name):
-        globals()[_name] = _in_kernel_thread(_name)
+        globals()[_name] = in_kernel_thread(getattr(_standard, _name), f"os.{_name}")
 del _name
 
 
