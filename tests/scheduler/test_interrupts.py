@@ -7,18 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from spawning import spawn
 
 from scheduler import Scheduler, State, WaitQueue, current_task, run_scheduler, sleep, yield_now
 
 
 class Interrupted(Exception):
     """What the tests interrupt with."""
-
-
-def spawn(fn: Callable[[], object], **options: Any) -> Any:
-    scheduler = current_task().scheduler
-    assert scheduler is not None
-    return scheduler.spawn(fn, **options)
 
 
 @pytest.fixture

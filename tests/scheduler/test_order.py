@@ -8,14 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from spawning import spawn
 
 from scheduler import Scheduler, VirtualClock, WaitQueue, current_task, run_scheduler, sleep, yield_now
-
-
-def spawn(fn: Callable[[], object], **options: Any) -> Any:
-    scheduler = current_task().scheduler
-    assert scheduler is not None
-    return scheduler.spawn(fn, **options)
 
 
 def test_threads_take_turns_in_the_order_of_their_start() -> None:

@@ -7,14 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from spawning import spawn
 
 from scheduler import Scheduler, State, VirtualClock, WaitQueue, current_task, run_scheduler, sleep, yield_now
-
-
-def spawn(fn: Callable[[], object], **options: Any) -> Any:
-    scheduler = current_task().scheduler
-    assert scheduler is not None
-    return scheduler.spawn(fn, **options)
 
 
 def test_park_returns_true_when_unparked_and_shows_the_reason_meanwhile() -> None:

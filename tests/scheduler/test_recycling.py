@@ -12,17 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from spawning import spawn
 
 from scheduler import Scheduler, WaitQueue, current_task, run_scheduler, sleep, yield_now
 from scheduler.continuation import current
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
-
-
-def spawn(fn: Callable[[], object], **options: Any) -> Any:
-    scheduler = current_task().scheduler
-    assert scheduler is not None
-    return scheduler.spawn(fn, **options)
 
 
 class Thing:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from spawning import spawn
 
 from scheduler import (
     Deadlock,
@@ -20,13 +21,6 @@ from scheduler import (
     sleep,
     yield_now,
 )
-
-
-def spawn(fn: Callable[[], object], **options: Any) -> Any:
-    """Start a thread in the caller's scheduler."""
-    scheduler = current_task().scheduler
-    assert scheduler is not None
-    return scheduler.spawn(fn, **options)
 
 
 def test_the_result_is_main_s() -> None:

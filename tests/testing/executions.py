@@ -10,7 +10,7 @@ from greenthreads.testing._session import Session
 from scheduler import control
 from scheduler.strategy import Strategy
 
-__all__ = ["Box", "outcomes", "together"]
+__all__ = ["Box", "lost_update", "outcomes", "together"]
 
 
 def announce(*accesses: tuple[Box, bool]) -> None:
@@ -98,3 +98,10 @@ def outcomes(
             control.access = control.accesses = None
     assert strategy.complete if bounded else strategy.exhausted
     return found, executions
+
+
+def lost_update() -> Hashable:
+    """The smallest program with a race: what is left of two increments."""
+    box = Box()
+    together(lambda: box.write(box.read() + 1), lambda: box.write(box.read() + 1))
+    return box.read()

@@ -6,16 +6,10 @@ import threading
 from collections.abc import Callable, Hashable
 
 import pytest
-from executions import Box, outcomes, together
+from executions import Box, lost_update, outcomes, together
 
 from greenthreads.testing import explore
 from scheduler.strategies import BoundedDPOR, DepthFirst, Portfolio, by_name
-
-
-def lost_update() -> Hashable:
-    box = Box()
-    together(lambda: box.write(box.read() + 1), lambda: box.write(box.read() + 1))
-    return box.read()
 
 
 def two_writes_and_a_read() -> Hashable:

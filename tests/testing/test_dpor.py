@@ -7,16 +7,10 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
-from executions import Box, announce, endings, outcomes, together
+from executions import Box, announce, endings, lost_update, outcomes, together
 
 from greenthreads.testing import explore
 from scheduler.strategies import DPOR, BoundedDPOR, DepthFirst
-
-
-def lost_update() -> Hashable:
-    box = Box()
-    together(lambda: box.write(box.read() + 1), lambda: box.write(box.read() + 1))
-    return box.read()
 
 
 def reads_only() -> Hashable:
