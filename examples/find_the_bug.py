@@ -15,6 +15,7 @@ How to run it, how to read what has happened, step by step, and how to have it h
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -230,4 +231,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if hasattr(signal, "SIGPIPE"):  # not on Windows
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` has read enough: the end, and no error
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -97,6 +97,7 @@ def running(program: str, *arguments: object, **options: Any) -> Iterator[subpro
         ("round_robin.py", ["--steps", 10**9], "started"),
         ("same_code_two_kinds.py", ["--rounds", 10**9], "user"),
         ("hundred_thousand.py", [20_000], "all started"),
+        ("find_the_bug.py", [], "pool"),
         ("echo_load.py", ["--serve", 0], "serving"),
         ("chat.py", ["--port", 0], "serving"),
     ],
@@ -135,6 +136,7 @@ def test_ctrl_c_ends_the_load_while_all_clients_are_at_work(tmp_path: Path) -> N
         ("round_robin.py", []),
         ("same_code_two_kinds.py", ["--rounds", 1]),
         ("hundred_thousand.py", [10]),
+        ("find_the_bug.py", ["--report", "hits"]),
     ],
 )
 def test_a_reader_that_has_seen_enough_ends_it_quietly(program: str, arguments: list[object]) -> None:
