@@ -423,8 +423,11 @@ class ControlledScheduler(Scheduler):
         self.fail("exception", exc, task)  # type: ignore[arg-type]
 
     def fail(self, kind: str, exc: BaseException | None, task: ControlledTask | None, *cycle: ControlledTask) -> None:
-        """The execution has failed: it ends with the current step. Only the first failure counts."""
-        if not self.stopping:
+        """The execution has failed: it ends with the current step. Only the first failure counts.
+
+        Or Ctrl-C, also where it comes while threads are unwound: the next execution would not find it again.
+        """
+        if not self.stopping or isinstance(exc, KeyboardInterrupt):
             self.failure = Failure(kind, exc, task, cycle)
             self.stopping = True
 

@@ -31,8 +31,8 @@ def unwind(scheduler: ControlledScheduler) -> None:
     """End every thread that is left. From the root."""
     scheduler.stopping = True
     for task in list(scheduler.alive):
-        if task.continuation is None:
-            # It has not begun, so there is nobody to tell.
+        if task.continuation is None or task.continuation.dead:
+            # It has not begun, so there is nobody to tell; or Ctrl-C came where its end was being recorded.
             task.done = True
             scheduler.tasks.pop(task, None)
             continue

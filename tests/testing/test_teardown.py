@@ -358,3 +358,33 @@ def test_a_strategy_may_take_its_time_to_look_back(monkeypatch: pytest.MonkeyPat
     with Session(lambda: None, stuck_after=0.0001) as session:
         session.run(Slow())
     assert interrupted == []
+
+
+def test_ctrl_c_is_not_lost_where_it_comes_while_threads_are_unwound() -> None:
+    """As if it were pressed there: nothing in the next execution would find it again."""
+
+    def main() -> None:
+        never = threading.Event()
+
+        def waits() -> None:
+            try:
+                never.wait()
+            finally:
+                raise KeyboardInterrupt
+
+        start(waits, daemon=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        explore(main)
+
+
+def test_ctrl_c_is_not_lost_where_it_comes_as_a_thread_s_end_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main() -> None:
+        start(threading.Event().wait, daemon=True)
+
+    def finish(_task: ControlledTask) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ControlledTask, "finish", finish)
+    with pytest.raises(KeyboardInterrupt):
+        explore(main)
