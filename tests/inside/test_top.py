@@ -217,7 +217,8 @@ def test_what_a_child_leaves_running_does_not_keep_the_view(monkeypatch: pytest.
     from greenthreads import top
 
     before = threading.active_count()
-
+    # Not imported into the process of the tests: what is there before `patch` it warns of.
+    monkeypatch.setattr(top, "_rich_is_missing", lambda: False)
     monkeypatch.setattr(top, "_LAST_WORDS", 0.01)
     monkeypatch.setattr(top, "_connect", lambda _process, _child: None)
     started: list[subprocess.Popen[str]] = []
