@@ -38,7 +38,7 @@ _DEEPEST = 12
 
 # File, line, function.
 Place = tuple[str, int, str]
-_NOWHERE: Place = ("", 0, "")
+NOWHERE: Place = ("", 0, "")
 
 
 class Announcement:
@@ -103,7 +103,7 @@ class Recorder:
             self.names[thread] = str(task.name)
         frames = list(_of_the_program(frame))
         stack = tuple(map(_place, frames))
-        place = stack[0] if stack else _begins_at(task) if op == "begin" else _NOWHERE
+        place = stack[0] if stack else _begins_at(task) if op == "begin" else NOWHERE
         line = Line(thread, op, self._thing(task, op, obj, frames), place, stack=stack)
         footprint = getattr(task, "footprint", None)
         if op in ("read", "write") and footprint:
@@ -200,7 +200,7 @@ def _begins_at(task: ControlledTask) -> Place:
         code = code.func
     code = getattr(getattr(code, "__func__", code), "__code__", None)
     if code is None or not _is_of_the_program(code):
-        return _NOWHERE
+        return NOWHERE
     return code.co_filename, code.co_firstlineno, code.co_name
 
 
@@ -218,7 +218,7 @@ def stack_of(exc: BaseException) -> tuple[Place, ...]:
 
 def place_of(exc: BaseException) -> Place:
     """Where `exc` was raised: the innermost place in code of the program."""
-    return next(iter(stack_of(exc)), _NOWHERE)
+    return next(iter(stack_of(exc)), NOWHERE)
 
 
 # ---- Memory ----------------------------------------------------------------------------------------------------------

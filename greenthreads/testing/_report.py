@@ -9,22 +9,20 @@
         …                …             …
                                        ValueError: overdrawn   bank.py:9   raise ValueError("overdrawn")
 
-Each line has a single entry, so columns may overlap where the page is narrow: the entry then begins where its column
-does, and what it says goes on into the columns to its right. Where even that is too wide, place and source go on a line
-of their own.
+Below it stands what is known of the failure beyond its steps: who waits for whom, and which known pattern it is of. How
+the columns are laid out is the subject of _table.py, how things are called of _words.py.
 """
 
 from __future__ import annotations
 
 import linecache
-import os
-import re
 import shutil
 import textwrap
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from greenthreads.testing._recorder import Place, place_of
+from greenthreads.testing._recorder import NOWHERE, place_of
+from greenthreads.testing._table import Row, shortened, table
+from greenthreads.testing._words import Words
 from scheduler.control import WHOLE
 
 if TYPE_CHECKING:
@@ -32,52 +30,33 @@ if TYPE_CHECKING:
 
     from greenthreads.testing._exploration import Failure
     from greenthreads.testing._patterns import Pattern
-    from greenthreads.testing._recorder import Blocked, Line, Recorder
+    from greenthreads.testing._recorder import Line, Recorder
     from scheduler.control import Footprint
 
 __all__ = ["render"]
 
-_NOWHERE: Place = ("", 0, "")
-
 # Where the output is no terminal.
 _WIDTH = 110
-_NARROW = 76
 # A longer report is folded.
 _MOST_ROWS = 36
 _MESSAGE_LINES = 12
 # The longest loop that a livelock is searched for.
 _LONGEST_LOOP = 200
-_WAITING = {"get": "to get from", "join": "for the end of", "put": "to put into"}
-_WAITING.update(dict.fromkeys(("resume", "wait", "wake"), "for"))
 _ROUTINE = frozenset(("begin", "end", "join", "start"))
-
-
-@dataclass
-class _Row:
-    """One line of the table. Without a thread it stands across all columns."""
-
-    number: str
-    thread: str
-    text: str
-    place: Place = _NOWHERE
-    # Whether it may be folded away.
-    dull: bool = False
-    # The last one, which has the space to its right to itself.
-    final: bool = False
 
 
 def render(failure: Failure, recorder: Recorder, preempting: Sequence[int], command: str, width: int | None) -> str:
     """The report as text, at most `width` columns wide (None: as wide as the terminal) but for the command."""
     if width is None:
         width = max(40, shutil.get_terminal_size((_WIDTH, 24)).columns - 1)
-    words = _Words(recorder)
+    words = Words(recorder)
     lines = _heading(failure, recorder, words)
     if failure.kind == "livelock":
         rows = _rows_of_livelock(recorder, words)
     else:
         rows = _folded(_rows(recorder, preempting, words))
     rows += _rows_of_failure(failure, recorder, words)
-    lines += ["", *_table(rows, words, width)]
+    lines += ["", *table(rows, words, width)]
     if recorder.blocked:
         lines += ["", *_who_waits(recorder, words)]
     if failure.pattern is not None:
@@ -86,61 +65,7 @@ def render(failure: Failure, recorder: Recorder, preempting: Sequence[int], comm
     return "\n".join(line.rstrip() for line in lines)
 
 
-# ---- Words -----------------------------------------------------------------------------------------------------------
-
-
-class _Words:
-    """How things, threads and places are called in one report."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._names = recorder.aliases.names()
-        self._threads = recorder.names
-        files = {line.place[0] for line in recorder.lines} | {
-            place[0] for each in recorder.blocked for place in each.stack
-        }
-        self._base_names = [os.path.basename(file) for file in files]
-
-    def thread(self, thread: str) -> str:
-        name = self._threads.get(thread, "")
-        return f"{thread} {name}" if name else thread
-
-    def heading(self, thread: str) -> str:
-        """The same in short: the name that a thread has got without being given one says its number once more."""
-        name = self._threads.get(thread, "")
-        unnamed = re.fullmatch(r"Thread-\d+(?: \((.*)\))?", name)
-        if unnamed or name == "MainThread":
-            name = "main" if not unnamed else unnamed[1] or ""
-        return f"{thread} {name}".rstrip()
-
-    def place(self, place: Place) -> str:
-        file, line, _function = place
-        if not file:
-            return ""
-        base = os.path.basename(file)
-        if self._base_names.count(base) > 1:
-            base = os.path.join(os.path.basename(os.path.dirname(file)), base)
-        return f"{base}:{line}"
-
-    def thing(self, obj: int | str | None) -> str:
-        return self._names[obj] if isinstance(obj, int) else obj or ""
-
-    def step(self, line: Line) -> str:
-        thing = self.thing(line.obj)
-        if line.part:
-            thing = line.part if line.part_alone else thing + line.part
-        if line.op == "write" and line.value is not None:
-            return f"write {thing} = {line.value}"
-        return self.operation(line.op, thing) + (f": {line.value}" if line.value is not None else "")
-
-    def operation(self, op: str, thing: str) -> str:
-        op = "time out" if op == "timeout" else op.replace("_", " ")
-        return f"{op} {thing}".rstrip()
-
-    def waiting(self, blocked: Blocked) -> str:
-        if blocked.op == "join" and isinstance(blocked.obj, str):
-            return f"waits for the end of {self.thread(blocked.obj)}"
-        verb = _WAITING.get(blocked.op, f"to {blocked.op.replace('_', ' ')}")
-        return f"waits {verb} {self.thing(blocked.obj)}".rstrip()
+# ---- The heading -----------------------------------------------------------------------------------------------------
 
 
 def _message(exc: BaseException) -> list[str]:
@@ -161,7 +86,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
-def _heading(failure: Failure, recorder: Recorder, words: _Words) -> list[str]:
+def _heading(failure: Failure, recorder: Recorder, words: Words) -> list[str]:
     after = f"after {_count(len(recorder.lines), 'step')} with {_count(failure.preemptions, 'preemption')}"
     if failure.kind == "deadlock":
         count = sum(each.in_cycle for each in recorder.blocked)
@@ -183,29 +108,29 @@ def _heading(failure: Failure, recorder: Recorder, words: _Words) -> list[str]:
 # ---- Rows ------------------------------------------------------------------------------------------------------------
 
 
-def _rows(recorder: Recorder, preempting: Iterable[int], words: _Words) -> list[_Row]:
+def _rows(recorder: Recorder, preempting: Iterable[int], words: Words) -> list[Row]:
     preempting = set(preempting)
     touched: dict[int | str | None, set[str]] = {}
     for line in recorder.lines:
         touched.setdefault(line.obj, set()).add(line.thread)
     shared = _shared_memory(recorder.lines)
-    rows: list[_Row] = []
+    rows: list[Row] = []
     for index, line in enumerate(recorder.lines):
         if line.op == "begin" and line.thread == "0":
             continue
         if index in preempting:
-            rows.append(_Row("!", recorder.lines[index - 1].thread, "-- preempted --"))
+            rows.append(Row("!", recorder.lines[index - 1].thread, "-- preempted --"))
         if line.op in ("read", "write") and index not in shared:
             continue
         dull = line.op in _ROUTINE or line.obj is None or len(touched[line.obj]) == 1
         last = rows[-1] if rows else None
         text = words.step(line)
-        if last and last.thread == line.thread and line.op in _ROUTINE and last.place == line.place != _NOWHERE:
+        if last and last.thread == line.thread and line.op in _ROUTINE and last.place == line.place != NOWHERE:
             # `for thread in threads: thread.start()` is one line of the program, and of the report.
             if text.split()[0] == last.text.split()[0]:
                 last.text += f", {text.split()[-1]}"
                 continue
-        rows.append(_Row(str(index + 1), line.thread, text, line.place, dull))
+        rows.append(Row(str(index + 1), line.thread, text, line.place, dull))
     return rows
 
 
@@ -241,7 +166,7 @@ def _parts_of(line: Line) -> Footprint:
     return line.footprint or ((("?", line.part), line.op == "write"),)
 
 
-def _folded(rows: list[_Row]) -> list[_Row]:
+def _folded(rows: list[Row]) -> list[Row]:
     """Leave out what matters least, if there is too much: steps on what no other thread touches, then the middle."""
     if len(rows) <= _MOST_ROWS:
         return rows
@@ -250,14 +175,14 @@ def _folded(rows: list[_Row]) -> list[_Row]:
         beside = rows[max(index - 1, 0) : index + 2]
         if any(each.thread != row.thread for each in beside) or index >= len(rows) - 3:
             row.dull = False
-    folded: list[_Row] = []
+    folded: list[Row] = []
     index = 0
     while index < len(rows):
         end = index
         while end < len(rows) and rows[end].dull:
             end += 1
         if end - index > 2:
-            folded.append(_Row("", rows[index].thread, f"... {end - index} steps"))
+            folded.append(Row("", rows[index].thread, f"... {end - index} steps"))
         else:
             end = max(end, index + 1)
             folded += rows[index:end]
@@ -265,26 +190,26 @@ def _folded(rows: list[_Row]) -> list[_Row]:
     if len(folded) <= 2 * _MOST_ROWS:
         return folded
     left_out = len(folded) - 2 * _MOST_ROWS
-    return [*folded[:_MOST_ROWS], _Row("", "", f"... {left_out} lines left out ..."), *folded[-_MOST_ROWS:]]
+    return [*folded[:_MOST_ROWS], Row("", "", f"... {left_out} lines left out ..."), *folded[-_MOST_ROWS:]]
 
 
-def _rows_of_livelock(recorder: Recorder, words: _Words) -> list[_Row]:
+def _rows_of_livelock(recorder: Recorder, words: Words) -> list[Row]:
     lines = recorder.lines
 
-    def rows(begin: int, end: int, dull: bool = False) -> list[_Row]:
+    def rows(begin: int, end: int, dull: bool = False) -> list[Row]:
         numbered = zip(range(begin + 1, end + 1), lines[begin:end], strict=True)
-        return [_Row(str(number), line.thread, words.step(line), line.place, dull) for number, line in numbered]
+        return [Row(str(number), line.thread, words.step(line), line.place, dull) for number, line in numbered]
 
     period, begin = _loop([(line.thread, line.op, line.obj, line.place) for line in lines])
     if not period:
         # No loop that is the same each time round: the steps before the end have to do.
         first = max(0, len(lines) - 20)
-        return [_Row("", "", f"... {first} steps, then the last ones:"), *rows(first, len(lines))]
+        return [Row("", "", f"... {first} steps, then the last ones:"), *rows(first, len(lines))]
     times = (len(lines) - begin) // period
     what = "this step" if period == 1 else f"these {period} steps"
     return [
         *_folded(rows(1, begin, dull=True)),
-        _Row("", "", f"-- {what}, {times} times:"),
+        Row("", "", f"-- {what}, {times} times:"),
         *rows(begin, begin + period),
     ]
 
@@ -301,17 +226,17 @@ def _loop(keys: Sequence[object]) -> tuple[int, int]:
     return 0, 0
 
 
-def _rows_of_failure(failure: Failure, recorder: Recorder, words: _Words) -> list[_Row]:
+def _rows_of_failure(failure: Failure, recorder: Recorder, words: Words) -> list[Row]:
     """What the table ends in."""
     if failure.kind == "deadlock":
         blocked = [each for each in recorder.blocked if each.in_cycle]
-        return [_Row("", each.thread, words.waiting(each), (each.stack or [_NOWHERE])[0]) for each in blocked]
+        return [Row("", each.thread, words.waiting(each), (each.stack or [NOWHERE])[0]) for each in blocked]
     if failure.kind == "livelock":
         return []
-    return [_Row("", failure.thread, _error(failure.exception), place_of(failure.exception), final=True)]
+    return [Row("", failure.thread, _error(failure.exception), place_of(failure.exception), final=True)]
 
 
-def _who_waits(recorder: Recorder, words: _Words) -> list[str]:
+def _who_waits(recorder: Recorder, words: Words) -> list[str]:
     """For each thread of a deadlock what it waits for, who holds that, what it holds itself, and its stack."""
     lines = []
     for each in recorder.blocked:
@@ -325,89 +250,19 @@ def _who_waits(recorder: Recorder, words: _Words) -> list[str]:
     return lines
 
 
-def _taken(recorder: Recorder, thread: str, obj: int | str | None, words: _Words) -> str:
+def _taken(recorder: Recorder, thread: str, obj: int | str | None, words: Words) -> str:
     for line in reversed(recorder.lines):
         if line.thread == thread and line.obj == obj and line.op.startswith("acquire"):
             return f", taken at {words.place(line.place)}"
     return ""
 
 
-def _pattern(pattern: Pattern, words: _Words, width: int) -> list[str]:
+def _pattern(pattern: Pattern, words: Words, width: int) -> list[str]:
     """What is known of the failure, and where to look."""
     lines = textwrap.wrap(str(pattern), width)
-    table = [(each.what, words.place((each.file, each.line, "")), each) for each in pattern.lines]
-    does, places = (max([len(row[column]) for row in table], default=0) for column in (0, 1))
-    for what, place, each in table:
+    rows = [(each.what, words.place((each.file, each.line, "")), each) for each in pattern.lines]
+    does, places = (max([len(row[column]) for row in rows], default=0) for column in (0, 1))
+    for what, place, each in rows:
         source = linecache.getline(each.file, each.line).strip()
-        lines.append(_short(f"  {what:{does}}  {place:{places}}  {source}", width))
+        lines.append(shortened(f"  {what:{does}}  {place:{places}}  {source}", width))
     return lines
-
-
-# ---- The table -------------------------------------------------------------------------------------------------------
-
-
-def _order(thread: str) -> list[int]:
-    return [int(part) for part in thread.split(".")]
-
-
-def _table(rows: list[_Row], words: _Words, width: int) -> list[str]:
-    threads = sorted({row.thread for row in rows if row.thread}, key=_order)
-    headings = {thread: words.heading(thread) for thread in threads}
-    gutter = max([3, *(len(row.number) for row in rows)]) + 2
-    places = {id(row): words.place(row.place) for row in rows}
-    place_width = min(max([*map(len, places.values()), 0]), 28)
-    narrow = width < _NARROW
-    room = width - gutter if narrow else width - gutter - place_width - max(24, width // 4)
-    begins = _columns(rows, threads, headings, max(room, 16))
-    lines = [" " * gutter + line for line in _head(threads, headings, begins, width - gutter)]
-    text_width = max([begins.get(row.thread, 0) + len(row.text) for row in rows if row.place[0]] or [0])
-    text_width = min(max(text_width, 0), max(room, 16))
-    for row in rows:
-        begin = begins.get(row.thread, 0)
-        most = (text_width if row.place[0] and not narrow else width - gutter) - begin
-        if row.final and not narrow:
-            most = max(most, width - gutter - place_width - 4 - begin)
-        text = " " * begin + _short(row.text, max(most, 12))
-        line = f"{row.number:>{gutter - 2}}  {text}"
-        if row.place[0]:
-            source = linecache.getline(row.place[0], row.place[1]).strip()
-            if narrow:
-                lines.append(line)
-                line = " " * (gutter + 2) + _short(f"{places[id(row)]}  {source}", width - gutter - 2)
-            else:
-                line = f"{line:{gutter + text_width}}  {places[id(row)]:{place_width}}  "
-                line += _short(source, width - len(line)) if width - len(line) > 3 else ""
-        lines.append(line)
-    return lines
-
-
-def _columns(rows: list[_Row], threads: list[str], headings: dict[str, str], room: int) -> dict[str, int]:
-    """Where each thread's column begins. They stand side by side if there is room for that, else they overlap."""
-    widths = {thread: len(heading) for thread, heading in headings.items()}
-    for row in rows:
-        if row.thread and not row.final:
-            widths[row.thread] = max(widths[row.thread], min(len(row.text), 40))
-    apart = sum(widths.values()) + 2 * (len(threads) - 1) <= room
-    begins: dict[str, int] = {}
-    at = 0
-    stride = max(2, (room - max([*widths.values(), 0])) // max(1, len(threads) - 1))
-    for thread in threads:
-        begins[thread] = min(at, max(0, room - 12))
-        at += widths[thread] + 2 if apart else stride
-    return begins
-
-
-def _head(threads: list[str], headings: dict[str, str], begins: dict[str, int], width: int) -> list[str]:
-    """The headings: in one line if they fit, else in one each."""
-    names = rules = ""
-    for thread in threads:
-        begin, heading = begins[thread], headings[thread]
-        if names and len(names) + 2 > begin:
-            return [" " * begins[each] + _short(headings[each], max(12, width - begins[each])) for each in threads]
-        names = names.ljust(begin) + heading
-        rules = rules.ljust(begin) + "-" * len(heading)
-    return [names, rules]
-
-
-def _short(text: str, room: int) -> str:
-    return text if len(text) <= room else text[: max(room - 3, 0)] + "..."
