@@ -41,7 +41,7 @@ class Lock(HandedOver):
 
         Blocks the calling thread. True if it was taken. ValueError and OverflowError as `threading.Lock`.
         """
-        if timeout != -1 or not blocking:
+        if timeout != -1 or blocking is not True:
             deadline = deadline_of(blocking, timeout)
         else:
             deadline = None

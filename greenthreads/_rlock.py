@@ -83,7 +83,7 @@ class RLock(HandedOver):
         At once if the calling thread has it already. Blocks the calling thread. True if it was taken. ValueError and
         OverflowError as `threading.RLock`.
         """
-        if timeout != -1 or not blocking:
+        if timeout != -1 or blocking is not True:
             deadline = deadline_of(blocking, timeout)
         else:
             deadline = None

@@ -15,7 +15,7 @@ __all__ = ["TIMEOUT_MAX", "deadline_after", "deadline_of"]
 
 def deadline_of(blocking: bool, timeout: float) -> float | None:
     """The deadline of a lock's `acquire(blocking, timeout)` on the caller's clock, or None."""
-    if not blocking and timeout == -1:
+    if blocking is False and timeout == -1:
         return None
     allocate_lock().acquire(blocking, timeout)
     return None if timeout == -1 else deadline_after(timeout)
