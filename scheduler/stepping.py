@@ -437,6 +437,10 @@ class _Traced:
         except BaseException:
             self._runs.post(self._set_again)
             raise
+        finally:
+            # Python 3.10 now writes back the frame's variables, closures' among them, as it has copied them before it
+            # called us. Others may have changed those since: to be asked for, they are copied anew.
+            _ = frame.f_locals
 
 
 class _CountByTrace(Slices):

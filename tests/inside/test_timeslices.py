@@ -568,6 +568,30 @@ def test_primitives_stay_whole() -> None:
     assert run_scheduler(main, timeslice=SOON) == (1000, 0)
 
 
+def test_what_others_do_to_a_closures_variable_stays(run: Callable[..., Any]) -> None:
+    """Before Python 3.11 a trace function's caller writes back what it has seen before."""
+
+    def main() -> int:
+        lock = Lock()
+        count = 0
+
+        def work() -> None:
+            nonlocal count
+            for _ in range(500):
+                with lock:
+                    count += 1
+
+        threads = [Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return count
+
+    for steps in (7, 50):
+        assert run(main, timeslice=Steps(steps)) == 1500
+
+
 def test_code_without_a_lock_sees_what_it_would_see_on_kernel_threads() -> None:
     def main() -> int:
         total = [0]
