@@ -7,8 +7,7 @@ is ready. (Elsewhere than on Linux the call is made in a kernel thread.)
 **A call that finds something ready gives way first**: a loop around `select` with a busy descriptor would otherwise
 keep all others waiting.
 
-**asyncio's running loop** belongs to the kernel thread, as asyncio sees it. While a loop waits here it is not running,
-so that another user thread may run one of its own.
+While an event loop of asyncio's waits here it is not running, as asyncio sees it: see `_running_loop`.
 
 What is not defined here is the standard module's.
 """
@@ -17,9 +16,9 @@ from __future__ import annotations
 
 import math
 import select as _standard
-import sys
 from typing import TYPE_CHECKING, Any
 
+from greenthreads._running_loop import set_aside
 from greenthreads.kernelpool import run_in_kernel_thread
 from scheduler import control
 from scheduler.functions import yield_now
@@ -53,38 +52,25 @@ _EPOLL_BITS = 0x201F
 
 def _give_way() -> None:
     """Let others run."""
-    loop = _set_aside()
+    put_back = set_aside()
     try:
         if control.active is not None:
             announce("poll")
         else:
             yield_now()
     finally:
-        if loop is not None:
-            _events()._set_running_loop(loop)
+        if put_back is not None:
+            put_back()
 
 
 def _wait(fd: int, deadline: float | None) -> bool:
     """Wait until `fd` is readable; False if `deadline` passed first."""
-    loop = _set_aside()
+    put_back = set_aside()
     try:
         return wait_for(fd, READ, deadline)
     finally:
-        if loop is not None:
-            _events()._set_running_loop(loop)
-
-
-def _events() -> Any:
-    return sys.modules.get("asyncio.events")
-
-
-def _set_aside() -> Any:
-    """Have no event loop running, as asyncio sees it; returns the one that was."""
-    events = _events()
-    loop = None if events is None else events._get_running_loop()
-    if loop is not None:
-        events._set_running_loop(None)
-    return loop
+        if put_back is not None:
+            put_back()
 
 
 def _until_ready(ask: Callable[[], Any], seconds: float | None, descriptors: Callable[[], dict[int, int]]) -> Any:

@@ -22,6 +22,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from greenthreads import _hooks, carriers, trace
+from greenthreads._running_loop import set_aside
 from greenthreads._time import deadline_after
 from greenthreads.carriers import Kind, name_in_system, start_kernel, start_user
 from greenthreads.kernelpool import run_in_kernel_thread
@@ -457,4 +458,5 @@ shield.shielded.update(
 )  # fmt: skip
 shield.passages.update((Thread.run.__code__, run_in_kernel_thread.__code__))
 loop.report_failure = _report_failure
+loop.set_aside = set_aside
 scheduler_task.kept_of, scheduler_task.name_of = _kept_of, _name_of

@@ -302,9 +302,14 @@ class Scheduler:
 
         The root keeps its place in the ring; whom it wakes come before those who wait for their turn.
         """
-        self.ready.append(task)
-        self._early = self.root.has_turn = True
-        self.root.continuation.switch()
+        put_back = set_aside()
+        try:
+            self.ready.append(task)
+            self._early = self.root.has_turn = True
+            self.root.continuation.switch()
+        finally:
+            if put_back is not None:
+                put_back()
 
     @fences_nothing
     def run_in_place(
@@ -668,6 +673,14 @@ class _Named:
 def _report_failure(task: UserTask, exc: BaseException) -> None:
     sys.excepthook(type(exc), exc, exc.__traceback__)
 
+
+def _set_aside() -> Callable[[], object] | None:
+    return None
+
+
+# Called before a thread is cut short, to put aside what belongs to it and is the kernel thread's; returns what undoes
+# that, if there was any. The layer above sets its own, which knows of asyncio.
+set_aside: Callable[[], Callable[[], object] | None] = _set_aside
 
 # What becomes of an exception that leaves a task, and is being handled. The layer above sets its own, which knows of
 # thread objects.

@@ -17,7 +17,7 @@ import pytest
 import greenthreads
 import greenthreads.socket
 import greenthreads.time
-from greenthreads import Event, Thread, aio, files, run_scheduler, signal, sleep, watchdog, yield_now
+from greenthreads import Event, Steps, Thread, aio, files, run_scheduler, signal, sleep, watchdog, yield_now
 from scheduler import SchedulerError, current_task
 
 InThread = Callable[..., Any]
@@ -277,6 +277,44 @@ def test_several_threads_run_an_event_loop_each(patched: bool) -> None:
             assert run_scheduler(main) == [45] * count
     else:
         assert run_scheduler(main) == [45] * count
+
+
+def test_event_loops_in_threads_that_are_cut_short() -> None:
+    """Each finds itself running, its task, and its asynchronous generators, and no other."""
+    record: list[str] = []
+
+    async def count(loop: asyncio.AbstractEventLoop) -> Any:
+        try:
+            for number in range(10):
+                yield number
+        finally:
+            record.append(f"closed by its own: {asyncio.get_running_loop() is loop}")
+
+    async def turn(me: int) -> int:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        for _ in range(200):
+            assert asyncio.get_running_loop() is loop
+            assert asyncio.current_task() is task
+        async for number in count(loop):
+            if number == 3:
+                break
+        await asyncio.sleep(0)
+        return me
+
+    async def turns() -> list[int]:
+        return await asyncio.gather(*(turn(me) for me in range(3)))
+
+    def main() -> None:
+        threads = [Thread(target=lambda: record.append(repr(asyncio.run(turns())))) for _ in range(3)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        assert asyncio._get_running_loop() is None
+        assert sys.get_asyncgen_hooks() == (None, None)
+
+    run_scheduler(main, timeslice=Steps(20))
+    assert sorted(record) == ["[0, 1, 2]"] * 3 + ["closed by its own: True"] * 9
 
 
 def test_an_event_loop_is_called_from_other_user_threads() -> None:
