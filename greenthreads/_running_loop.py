@@ -4,7 +4,9 @@ asyncio takes the kernel thread for the thread: which loop runs, what is told of
 Python 3.14, which of its tasks runs, are the kernel thread's. So where a user thread is switched out in the midst of a
 loop, or a loop waits, it is set aside: another user thread may run one of its own, and find that none runs.
 
-Not where a coroutine calls what parks its thread, by a lock say: that blocks its loop, wherever it is done.
+Not where a coroutine calls what parks its thread, by a lock or `sleep`: which should not be done in a coroutine anyhow,
+for it blocks the loop. There the loop stays the running one, also for the threads that run meanwhile; see docs/io.md.
+Rejected, to find these too: a function called at each switch, by every program with an event loop in a user thread.
 """
 
 from __future__ import annotations
