@@ -9,7 +9,8 @@ a lock under the deadline of a condition, or be out of reach for a report of a d
 
 **The lock comes back whatever happens.** `with condition:` will release it, so `wait` must not end without it, also
 when it ends by an exception: an interrupt that arrives while the thread waits for the lock is kept until it has it.
-If the thread was notified before that, the notification goes to the next who waits.
+If the thread was notified before that, the notification goes to the next who waits. Only with no stack left to wait on,
+and a lock that is taken, does it end without.
 
 Any lock with `acquire` and `release` will do, as in threading. With one that is not ours `wait` can't know whether
 releasing it parks the thread, which would use up the notification; so the waiter there is a lock of its own, as in
@@ -27,6 +28,7 @@ from greenthreads._lock import Lock
 from greenthreads._rlock import RLock
 from greenthreads._time import deadline_after
 from scheduler import control
+from scheduler.continuation import current
 from scheduler.errors import Deadlock, SchedulerError, TaskExit
 from scheduler.kernel import current_task
 from scheduler.task import GONE, Wait
@@ -101,8 +103,11 @@ class Condition:
         return self._lock.__enter__()  # type: ignore[no-any-return]
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> Any:
-        if isinstance(value, (Deadlock, TaskExit)) and self._ours and self._lock._owner is not current_task():
-            return None  # `wait` gave up on the lock.
+        if self._ours and isinstance(value, (Deadlock, TaskExit, RecursionError)):
+            owner = self._lock._owner
+            # (Taken, and nobody's: the stack ended in the middle of opening it.)
+            if owner is not current_task() and (owner is not None or not self._lock._bar.locked()):
+                return None  # `wait` gave up on the lock.
         return self._lock.__exit__(kind, value, traceback)
 
     # ---- What a lock without these is asked in their place -----------------------------------------------------------
@@ -141,7 +146,11 @@ class Condition:
         waiters[me] = None
         if control.active is not None and control.active.controls():
             return self._wait_controlled(me, control.AT_ONCE if timeout is not None and timeout <= 0 else deadline)
-        state = self._release_save()
+        try:
+            state = self._release_save()
+        except BaseException:
+            waiters.pop(me, None)
+            raise
         notified = False
         try:
             if timeout is not None and timeout <= 0:
@@ -174,13 +183,22 @@ class Condition:
                     lock._count = state[0]
 
     def _take_back(self, state: Any, notified: bool) -> None:
-        interrupt = None
+        interrupt: BaseException | None = None
         while True:
             try:
                 self._acquire_restore(state)
                 break
             except (Deadlock, SchedulerError, TaskExit):
                 raise  # There is no waiting for it any more.
+            except RecursionError as exc:
+                # Nor with no stack left; but it may be there for the taking.
+                if not self._ours or not self._lock._bar.acquire(False):
+                    raise
+                self._lock._owner = current().task
+                if type(state) is tuple:
+                    self._lock._count = state[0]
+                interrupt = exc
+                break
             except BaseException as exc:
                 interrupt = exc
         if interrupt is not None:

@@ -79,8 +79,8 @@ class Event(Unpicklable):
         me.waiters = waiters
         me.wait = self
         scheduler = me.scheduler
-        me.since = scheduler.now()
         try:
+            me.since = scheduler.now()
             (me.ready.popleft() if me.ready else scheduler.root).switch()
         except RecursionError:
             if me.wait is not None:

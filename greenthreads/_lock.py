@@ -73,16 +73,28 @@ class Lock(HandedOver):
         # `_wait(me, None)`, written out: the commonest way to wait.
         waiters = self._waiters
         waiters[me] = None
-        if self._bar.acquire(False) and self._pass_to_oldest() is me:
-            return True
-        return me.park(waiters, self, None, self.release)
+        try:
+            if self._bar.acquire(False) and self._pass_to_oldest() is me:
+                return True
+            return me.park(waiters, self, None, self.release)
+        except RecursionError:
+            # As in `_wait`.
+            if me in waiters:
+                del waiters[me]
+            raise
 
     def _wait(self, me: Task, deadline: float | None) -> bool:
         waiters = self._waiters
         waiters[me] = None
-        if self._bar.acquire(False) and self._pass_to_oldest() is me:
-            return True
-        return me.park(waiters, self, deadline, self.release)
+        try:
+            if self._bar.acquire(False) and self._pass_to_oldest() is me:
+                return True
+            return me.park(waiters, self, deadline, self.release)
+        except RecursionError:
+            # There may have been no stack left for a call: then we still stand there, and do not wait.
+            if me in waiters:
+                del waiters[me]
+            raise
 
     def release(self) -> None:
         """Open the lock, or hand it to the oldest waiter. From any thread. RuntimeError if it is not taken."""

@@ -264,8 +264,8 @@ class Queue(Generic[T]):
             me.waiters = getters
             me.wait = self
             scheduler = me.scheduler
-            me.since = scheduler.now()
             try:
+                me.since = scheduler.now()
                 (me.ready.popleft() if me.ready else scheduler.root).switch()
             except RecursionError:
                 if me.wait is not None:

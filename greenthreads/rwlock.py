@@ -104,6 +104,8 @@ class RWLock:
         finally:
             me.value = None
             if not taken:
+                # If there was no stack left for the call we still stand there.
+                self._waiters.pop(me, None)
                 # Those behind may have waited for nothing but us.
                 with self._guard:
                     self._serve()

@@ -201,7 +201,13 @@ class Task:
         if self.done and joiners.pop(me, GONE) is not GONE:
             _joined.pop(self, None)
             return True
-        return me.park(joiners, self, deadline)
+        try:
+            return me.park(joiners, self, deadline)
+        except RecursionError:
+            # There may have been no stack left for the call: then we still stand there, and do not wait.
+            if me in joiners:
+                del joiners[me]
+            raise
 
     def vanish(self) -> None:
         """In the child of a fork, where the thread does not exist: nobody shall wake it, or wait for it."""
@@ -371,8 +377,8 @@ class UserTask(Task):
             self.switch = self.continuation.switch  # type: ignore[union-attr]
         self.waiters = waiters
         self.wait = reason
-        self.since = self.scheduler.now()
         try:
+            self.since = self.scheduler.now()
             if observers.active:
                 observers.parked(self)
             if deadline is not None:
