@@ -147,6 +147,10 @@ class PolicyQueue(deque[Task]):
     def __len__(self) -> int:
         return self._arrivals() + len(self._has) + (self._root is not None)
 
+    def __bool__(self) -> bool:
+        # Before Python 3.11 a deque has a truth of its own, which does not go by `__len__`.
+        return bool(self._arrivals() or self._has or self._root is not None)
+
     def __iter__(self) -> Iterator[Task]:
         """All of them: those that the policy has in the order in which they became ready."""
         root = [] if self._root is None else [self._root]
