@@ -394,13 +394,18 @@ def test_index_refuses(arguments: list[str], message: str, sources: Path, tmp_pa
     assert message in error_of("mixed_index.py", *arguments, cwd=tmp_path)
 
 
-def test_index_says_which_folder_it_cannot_read(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    program = load("mixed_index", monkeypatch)
+def test_index_says_which_folder_it_cannot_read(sources: Path, tmp_path: Path) -> None:
+    refuse = """import os
+scan = os.scandir
+def scandir(path):
+    if os.path.basename(path) == "deep":
+        raise PermissionError(13, "Permission denied", path)
+    return scan(path)
+os.scandir = scandir"""
+    result = run("mixed_index.py", sources, "--json", cwd=tmp_path, code=f"exec({refuse!r})")
 
-    assert program.python_files(tmp_path / "gone") == []
-    assert capsys.readouterr().err == f"can't read {tmp_path / 'gone'}: No such file or directory\n"
+    assert (result.returncode, result.stderr) == (0, f"can't read {sources / 'deep'}: Permission denied\n")
+    assert json.loads(result.stdout)["files"] == 7  # of 9
 
 
 def test_index_without_a_standard_error(sources: Path, tmp_path: Path) -> None:
