@@ -18,6 +18,9 @@ import pytest
 import greenthreads
 from greenthreads import patch, patched, run_scheduler
 
+# Tests of the examples import it, and may come before in the same process.
+pytestmark = pytest.mark.filterwarnings("ignore:patched too late for class rich")
+
 
 class MadeBefore(threading.Thread):
     """A subclass that some library made before the patch."""
