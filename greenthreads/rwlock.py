@@ -137,6 +137,8 @@ class RWLock:
         while self._writer is None:
             try:
                 oldest = next(iter(waiters), None)
+            except RecursionError:
+                raise  # It is a RuntimeError, too, and comes again at each look: where C calls need stack (Python 3.10).
             except RuntimeError:
                 continue  # Somebody left, by a deadline or an interrupt, between the two calls.
             if oldest is None or (oldest.value is _WRITE and self._readers):

@@ -438,6 +438,8 @@ class Scheduler:
                         self._awaited = task
                         return True
                 return False
+            except RecursionError:
+                raise
             except RuntimeError:
                 pass  # Another kernel thread has started one meanwhile.
 

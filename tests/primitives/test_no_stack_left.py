@@ -27,10 +27,6 @@ from greenthreads import (
 )
 from scheduler import observers
 
-pytestmark = pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="Python 3.10 counts calls of C as levels of the stack, and any may be the last"
-)
-
 
 class Case(NamedTuple):
     """A wait that begins while another thread has just begun with `hold`, and whether nothing is left of it."""
