@@ -138,7 +138,7 @@ class RWLock:
             try:
                 oldest = next(iter(waiters), None)
             except RecursionError:
-                raise  # It is a RuntimeError, too, and comes again at each look: where C calls need stack (Python 3.10).
+                raise  # A RuntimeError, too; where C calls need stack (Python 3.10) it would come at each look.
             except RuntimeError:
                 continue  # Somebody left, by a deadline or an interrupt, between the two calls.
             if oldest is None or (oldest.value is _WRITE and self._readers):
