@@ -256,29 +256,30 @@ class Queue(Generic[T]):
         getters[me] = None
         if queue or self.is_shutdown:
             self._look_again(me)
-        if deadline is not None or me.ready is None or me.pending is not None or observers.active:
-            if not me.park(getters, self, deadline, self._put_back):
-                raise Empty
-        else:
-            # `UserTask.park`, written out as in `Event.wait`: a seventh of an item's way to a waiting thread and back.
-            me.waiters = getters
-            me.wait = self
-            scheduler = me.scheduler
-            try:
+        try:
+            if deadline is not None or me.ready is None or me.pending is not None or observers.active:
+                if not me.park(getters, self, deadline, self._put_back):
+                    raise Empty
+            else:
+                # `UserTask.park`, written out as in `Event.wait`: a seventh of the way to a waiting thread and back.
+                me.waiters = getters
+                me.wait = self
+                scheduler = me.scheduler
                 me.since = scheduler.now()
                 (me.ready.popleft() if me.ready else scheduler.root).switch()
-            except RecursionError:
-                if me.wait is not None:
-                    root = scheduler.root
-                    me.wait = None
-                    if me in getters:
-                        del getters[me]
-                    me.ready += (root,)
-                    root.has_turn, root.misses_one, root.passes = False, True, 0
-                raise
-            me.wait = None
-            if me.pending is not None:
-                me.switch = me._throw_pending
+                me.wait = None
+                if me.pending is not None:
+                    me.switch = me._throw_pending
+        except RecursionError:
+            # There was no stack left, for the switch or for the call before it: then we still stand there.
+            if me.ready is not None and me.wait is not None:
+                root = me.scheduler.root
+                me.wait = None
+                me.ready += (root,)
+                root.has_turn, root.misses_one, root.passes = False, True, 0
+            if me in getters:
+                del getters[me]
+            raise
         answer: Any = me.value
         me.value = None
         if type(answer) is _Refused:

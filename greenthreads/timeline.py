@@ -89,6 +89,8 @@ class Recorder(observers.Observer):
             except AttributeError:
                 # It has none: it is idle, has ended, or is none of ours.
                 note((now(), ident, _SWITCHED, 0, 0, ""))
+            except RecursionError:
+                pass  # See `Observer`.
 
         return hook
 

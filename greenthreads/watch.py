@@ -85,7 +85,10 @@ class _Runs(observers.Observer):
             lane.since = now
             lane.switches += 1
             if seconds > lane.least:
-                lane.keep(seconds, getattr(pair[0], "task", None))
+                try:
+                    lane.keep(seconds, getattr(pair[0], "task", None))
+                except RecursionError:
+                    pass  # See `Observer`.
 
         return hook
 

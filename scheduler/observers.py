@@ -55,16 +55,26 @@ class Observer:
         """
 
     def switch_hook(self) -> SwitchHook:
-        """What the calling kernel thread calls after each switch. To override where the price of a call counts."""
+        """What the calling kernel thread calls after each switch. To override where the price of a call counts.
+
+        It must not raise RecursionError: it runs on the stack of the thread that was switched to, which may end here,
+        and something may just have been handed to that thread.
+        """
         switched = self.switched
 
         def hook(event: str, pair: tuple[Continuation, Continuation]) -> None:
-            switched(*pair)
+            try:
+                switched(*pair)
+            except RecursionError:
+                pass
 
         return hook
 
 
 active: list[Observer] = []
+
+# How many calls a switch hook stands deeper than `parked`: the root's place in the ring, C's and the hook's own.
+_DEEPER = 4
 
 def _nobody_wakes(_on: bool) -> None:
     pass
@@ -120,8 +130,11 @@ def install() -> None:
     else:
 
         def each(event: str, pair: tuple[Continuation, Continuation]) -> None:
-            for hook in hooks:
-                hook(event, pair)
+            try:
+                for hook in hooks:
+                    hook(event, pair)
+            except RecursionError:
+                pass
 
         set_switch_hook(each)
 
@@ -133,9 +146,20 @@ def spawned(task: Task) -> None:
 
 
 def parked(task: UserTask) -> None:
-    """Tell all observers."""
+    """Tell all observers.
+
+    From deeper than they need: RecursionError here ends a wait that has not begun. The switch hook, which is called on
+    the same stack when the thread has been woken, then finds room, and what was handed over is not lost.
+    """
     for observer in active:
-        observer.parked(task)
+        _call_from(_DEEPER, observer.parked, task)
+
+
+def _call_from(levels: int, call: Callable[[UserTask], object], task: UserTask) -> None:
+    if levels:
+        _call_from(levels - 1, call, task)
+    else:
+        call(task)
 
 
 def woken(task: Task) -> None:

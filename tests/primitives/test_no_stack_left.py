@@ -156,19 +156,25 @@ def depth_left() -> int:
         return 0
 
 
-@pytest.fixture
-def short_stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A recursion limit that is reached soon, and no observers: what hears of switches has need of stack as well, when
-    the thread has been woken. (Once `settrace` was called, in any test, there is one.)
-    """
-    monkeypatch.setattr(observers, "active", [])
-    observers.install()
+class Hearing(observers.Observer):
+    """Hears of switches, and so has need of stack itself, also when the thread has been woken."""
+
+    def switched(self, origin: Any, target: Any) -> None:
+        origin.task, target.task  # noqa: B018
+
+
+@pytest.fixture(params=["", "observed"])
+def short_stack(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A recursion limit that is reached soon."""
+    observer = Hearing()
+    if request.param:
+        observers.subscribe_everywhere(observer)
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(400)
     yield
     sys.setrecursionlimit(limit)
-    monkeypatch.undo()
-    observers.install()
+    if request.param:
+        observers.unsubscribe_everywhere(observer)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from greenthreads import (
     yield_now,
 )
 from greenthreads.carriers import Kind
-from scheduler import Scheduler, VirtualClock, observers
+from scheduler import Scheduler, VirtualClock
 
 
 def locked_queue() -> Queue[Any]:
@@ -411,12 +411,7 @@ def test_shut_down_is_the_standard_exception() -> None:
     assert greenthreads.ShutDown is standard.ShutDown
 
 
-def test_a_stack_that_ends_in_the_switch_of_a_get_loses_neither_thread_nor_item(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # What hears of switches has need of stack as well. (Once `settrace` was called, in any test, there is one.)
-    monkeypatch.setattr(observers, "active", [])
-    observers.install()
+def test_a_stack_that_ends_in_the_switch_of_a_get_loses_neither_thread_nor_item() -> None:
     record: list[object] = []
     queue: Queue[int] = Queue()
     over = False
@@ -457,8 +452,6 @@ def test_a_stack_that_ends_in_the_switch_of_a_get_loses_neither_thread_nor_item(
         run_scheduler(main)
     finally:
         sys.setrecursionlimit(limit)
-        monkeypatch.undo()
-        observers.install()
     while not queue.empty():
         got.append(queue.get())
     assert record == [*6 * ["overflow"], "end"]
