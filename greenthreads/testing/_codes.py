@@ -6,8 +6,11 @@ by value, first line and positions included; two that are equal mean the same an
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
+import functools
+import operator
 import sys
 import warnings
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
@@ -21,13 +24,19 @@ from greenthreads.testing._rewrite import rewrite
 from greenthreads.testing._sites import SITE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from greenthreads.testing._mutants import Mutants
 
 __all__ = ["CACHE", "Codes", "forget"]
 
 _OPTIMISED: Final = 0x01 | 0x02 | 0x04 | 0x08 | 0x20  # CO_OPTIMIZED, CO_NEWLOCALS, varargs, varkeywords, generator
+# What a block's flags tell of the imports from `__future__` that it was compiled under. (The oldest is told by a flag
+# that means something else by now.)
+_FUTURE: Final = functools.reduce(
+    operator.or_,
+    (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names if name != "nested_scopes"),
+)
 _ASYNCHRONOUS: Final = CO_COROUTINE | CO_ASYNC_GENERATOR
 
 
@@ -41,10 +50,12 @@ class Codes:
         namespace: dict[str, Any],
         *,
         loader: object = None,
+        like: CodeType | None = None,
         notes: bool = False,
         mutants: Mutants | None = None,
     ) -> None:
-        """Compile `source`; `loader` is what imported the module, if it did more than compile.
+        """Compile `source`; `loader` is what imported the module, if it did more than compile; `like` is code of it, if
+        it was compiled as what somebody types in is: it may await, and feel the imports from `__future__` before it.
 
         With `mutants`, the instrumented code has the guards of those, and the change that is made now.
 
@@ -54,21 +65,27 @@ class Codes:
         # Of the file when its source was read last: changes when it does.
         self.stamp: tuple[int, int] | None = None
         self.namespace = namespace
+        flags = 0 if like is None else ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | like.co_flags & _FUTURE
         tree = _tree(source, filename, loader)
-        self.plain = compile(tree, filename, "exec", dont_inherit=True)
+        self.plain = compile(tree, filename, "exec", flags, dont_inherit=True)
+        # IPython compiles statement by statement. That is not the same: what was imported is called in another way.
+        alone = [] if like is None else [ast.Module([each], []) for each in tree.body]
+        statements = [compile(each, filename, "exec", flags, dont_inherit=True) for each in alone]
         if mutants is not None:
             tree = mutants.mark(tree, filename)
         tree = rewrite(tree, notes=notes)
         with warnings.catch_warnings():
             # Helpers are constants until `_bind` puts functions in their place: "'str' object is not callable".
             warnings.simplefilter("ignore")
-            compiled = compile(tree, filename, "exec", dont_inherit=True)
+            compiled = compile(tree, filename, "exec", flags, dont_inherit=True)
         self._variables: dict[str, Variable] = {}
-        self._filename = filename
+        self.filename = filename
         self._mutants = mutants
         self.module = self._bind(compiled)
         # How many functions are left alone.
-        self.asynchronous = sum(bool(code.co_flags & _ASYNCHRONOUS) for code in _blocks(self.plain))
+        self.asynchronous = sum(
+            bool(code.co_flags & _ASYNCHRONOUS) for code in _blocks(self.plain) if code is not self.plain
+        )
         self._instrumented: dict[CodeType, CodeType] = {}
         # The same for code that functions were seen to hold, by its identity; and that code, so that it stays the one.
         self._seen: dict[int, tuple[CodeType, CodeType]] = {}
@@ -76,7 +93,8 @@ class Codes:
         self.plain_of: dict[int, tuple[CodeType, CodeType]] = {}
         # Names and lines of functions that run as they are, since the two codes don't fit.
         self.unfit: list[str] = []
-        self._pair(self.plain, self.module)
+        self._pair((self.plain,), self.module)
+        self._pair(statements, self.module)
 
     def is_of(self, source: bytes, namespace: dict[str, Any]) -> bool:
         """Whether this is the code of that source, in that module."""
@@ -109,15 +127,15 @@ class Codes:
         if kind == "attribute":
             return attribute_name(name)
         if kind == SITE and self._mutants is not None:
-            return self._mutants.guard(self._filename, int(name))
+            return self._mutants.guard(self.filename, int(name))
         variable = self._variables.get(constant)
         if variable is None:
             variable = self._variables[constant] = Variable(name, self.namespace if kind == "global" else None)
         return variable
 
-    def _pair(self, plain: CodeType, instrumented: CodeType) -> None:
-        """Map the plain code of each inner block to its instrumented code."""
-        mine = _inner(plain)
+    def _pair(self, plain: Iterable[CodeType], instrumented: CodeType) -> None:
+        """Map the plain code of each block inside of `plain`, one after the other, to its instrumented code."""
+        mine = [each for code in plain for each in _inner(code)]
         theirs = [each for each in _inner(instrumented) if CAPTURE not in each.co_varnames[:1]]
         counted: dict[tuple[str, int, int], int] = {}
         keyed = {}
@@ -127,11 +145,13 @@ class Codes:
         for code in mine:
             other = keyed.get(self._key(code, counted))
             if other is None or not _fit(code, other):
-                self.unfit.append(f"{code.co_name} (line {code.co_firstlineno})")
+                unfit = f"{code.co_name} (line {code.co_firstlineno})"
+                if unfit not in self.unfit:
+                    self.unfit.append(unfit)
                 continue
             self._instrumented[code] = other
             self.plain_of[id(other)] = (other, code)
-            self._pair(code, other)
+            self._pair((code,), other)
 
     @staticmethod
     def _key(code: CodeType, counted: dict[tuple[str, int, int], int]) -> tuple[str, int, int]:

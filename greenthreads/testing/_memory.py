@@ -2,7 +2,8 @@
 
 By default those of the project that the function under test belongs to, with the test modules. The project's root is
 the nearest folder above the function's file that says so (pyproject.toml, setup.cfg, setup.py, or a repository), else
-the file's own folder.
+the file's own folder. A function that was typed in, in a notebook or an interpreter, is in no file: then it is looked
+for above the current directory.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from greenthreads.testing import _mutants
 from greenthreads.testing._calls import called
 from greenthreads.testing._coverage import Coverage
-from greenthreads.testing.instrument import Instrumentation
+from greenthreads.testing.instrument import Instrumentation, is_typed_in
 from scheduler import control
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from scheduler.controlled import ControlledScheduler
 
-__all__ = ["Memory", "root_of", "watched"]
+__all__ = ["Memory", "included", "root_of", "watched"]
 
 _SIGNS = ("pyproject.toml", "setup.cfg", "setup.py", ".git", ".hg")
 
@@ -64,17 +65,29 @@ class Memory:
             self._instrumentation = None
 
 
-def watched(memory: bool, include: Sequence[str], root: str | None) -> Memory | None:
-    """What an exploration watches. Without `memory` nothing, but locks that are to be mutated are in modules, too."""
-    return Memory(include, root, announces=memory) if memory or _mutants.active is not None else None
+def watched(memory: bool, include: Sequence[str], root: str | None, fn: Callable[..., Any]) -> Memory | None:
+    """What an exploration of `fn` watches.
+
+    Without `memory` it watches nothing, but the locks that are to be mutated are in modules, too.
+    """
+    if not memory and _mutants.active is None:
+        return None
+    return Memory(included(include, fn), root or root_of(fn), announces=memory)
+
+
+def included(include: Sequence[str], fn: Callable[..., Any]) -> tuple[str, ...]:
+    """`include`, and the main module if `fn`, a function or a class, was typed into it: then it is in no folder."""
+    file = _file_of(fn)
+    typed_in = file is not None and not os.path.exists(file) and _plain(fn).__module__ == "__main__"
+    return (*include, "__main__") if typed_in else tuple(include)
 
 
 def root_of(fn: Callable[..., Any]) -> str | None:
-    """The root of the project that a function, or a class, belongs to; None if it is in no file."""
+    """The root of the project that a function, or a class, belongs to; None if it is not written in Python."""
     file = _file_of(fn)
-    if file is None or not os.path.exists(file):
+    if file is None:
         return None
-    folder = home = str(os.path.dirname(os.path.abspath(file)))
+    folder = home = os.path.dirname(os.path.abspath(file)) if os.path.exists(file) else os.getcwd()
     while True:
         if any(os.path.exists(os.path.join(folder, sign)) for sign in _SIGNS):
             return folder
@@ -84,10 +97,17 @@ def root_of(fn: Callable[..., Any]) -> str | None:
         folder = above
 
 
-def _file_of(fn: Callable[..., Any]) -> str | None:
+def _plain(fn: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(fn, functools.partial):
         fn = fn.func
+    return fn
+
+
+def _file_of(fn: Callable[..., Any]) -> str | None:
+    fn = _plain(fn)
     if isinstance(fn, type):
+        if fn.__module__ == "__main__" and is_typed_in():
+            return ""
         return getattr(sys.modules.get(fn.__module__), "__file__", None)
     code: Any = getattr(inspect.unwrap(fn), "__code__", None)
     if code is None:

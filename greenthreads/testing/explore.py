@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 from greenthreads.testing import _coverage, _repeat
 from greenthreads.testing._divergence import divergence
 from greenthreads.testing._exploration import Exploration, Failure
-from greenthreads.testing._memory import root_of, watched
+from greenthreads.testing._memory import watched
 from greenthreads.testing._search import Search
 from greenthreads.testing._session import MOST_STEPS, Outcome, Session
 from greenthreads.testing._shrink import shrink
@@ -103,7 +103,7 @@ def explore(
         check_joined=check_joined,
         passes=passes,
         stuck_after=stuck_after,
-        memory=watched(memory, include, root or root_of(fn)),
+        memory=watched(memory, include, root, fn),
         races=races if memory else "off",
     )
     search = Search(
@@ -209,7 +209,7 @@ def _session_for(fn: Callable[[], object], decisions: list[tuple[str, str]], opt
     options = {"max_steps": steps if steps > MOST_STEPS + 1 else MOST_STEPS, **options}
     early = options.pop("timeouts", "due") == "early" or any(op == "timeout" for _path, op in decisions)
     include, root = options.pop("include", ()), options.pop("root", None)
-    memory = watched(options.pop("memory", True), include, root or root_of(fn))
+    memory = watched(options.pop("memory", True), include, root, fn)
     return Session(fn, early=early, memory=memory, **options)
 
 

@@ -19,6 +19,8 @@ import functools
 import gc
 import importlib.abc
 import importlib.machinery
+import inspect
+import linecache
 import os
 import sys
 import sysconfig
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import TracebackType
 
-__all__ = ["Instrumentation", "instrumented", "strip_frames"]
+__all__ = ["Instrumentation", "instrumented", "is_typed_in", "strip_frames"]
 
 # What runs the exploration can't be explored by it. Locks and queues announce what they do by `control.active`.
 _OURS: Final = ("greenthreads", "scheduler", "greenlet")
@@ -79,7 +81,8 @@ class Instrumentation:
         self.root = None if root is None else os.path.join(os.path.realpath(root), "")
         self.notes = notes
         self._codes: dict[str, Codes] = {}
-        self._modules: dict[str, str] = {}
+        # The codes of each module: one, but where it was typed in piece by piece.
+        self._modules: dict[str, list[Codes]] = {}
         self._left_out: dict[str, str] = {}
         self._made_by_exec: dict[str, set[str]] = {}
         self._changed: dict[str, set[str]] = {}
@@ -94,11 +97,12 @@ class Instrumentation:
         """What is instrumented, as of the last entry or import."""
         left_out = [LeftOut(what, why) for what, why in sorted(self._left_out.items())]
         for name in sorted(self._modules):
-            codes = self._codes[self._modules[name]]
-            left_out += [LeftOut(f"{name}.{each}", "its code could not be exchanged") for each in codes.unfit]
-            changed = self._changed.get(self._modules[name], ())
-            left_out += [LeftOut(f"{name}.{each}", "its source has changed") for each in sorted(changed)]
-            alone = codes.asynchronous
+            alone = 0
+            for codes in self._modules[name]:
+                left_out += [LeftOut(f"{name}.{each}", "its code could not be exchanged") for each in codes.unfit]
+                changed = self._changed.get(codes.filename, ())
+                left_out += [LeftOut(f"{name}.{each}", "its source has changed") for each in sorted(changed)]
+                alone += codes.asynchronous
             if alone:
                 left_out.append(LeftOut(f"{alone} async function{'s' * (alone > 1)} of {name}", "left alone"))
             made = len(self._made_by_exec.get(name, ()))
@@ -181,6 +185,9 @@ class Instrumentation:
         spec = namespace.get("__spec__")
         loader = getattr(spec, "loader", None) or namespace.get("__loader__")
         filename = namespace.get("__file__")
+        if name == "__main__" and is_typed_in():
+            self._compile_typed_in(name, namespace)
+            return None
         if not isinstance(filename, str):
             if namespace.get("__path__") is None:
                 self._left_out[name] = "built in" if name in sys.builtin_module_names else "no source"
@@ -188,24 +195,51 @@ class Instrumentation:
         if filename.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
             self._left_out[name] = "written in C"
             return None
-        notes = self.notes if isinstance(self.notes, bool) else os.path.abspath(filename) in self.notes
-        mutants = _mutants.active
-        key = (filename, notes, None if mutants is None else mutants.version(filename))
-        codes = CACHE.get(key)
+        codes = CACHE.get(self._key(filename))
         stamp = _stamp(filename)
         if codes is None or codes.namespace is not namespace or stamp is None or codes.stamp != stamp:
             try:
-                source = _source(filename, loader)
-                if codes is None or not codes.is_of(source, namespace):
-                    codes = Codes(source, filename, namespace, loader=loader, notes=notes, mutants=mutants)
-                    CACHE[key] = codes
+                codes = self._made(_source(filename, loader), filename, namespace, loader=loader)
             except (OSError, SyntaxError, ValueError):
                 self._left_out[name] = "no source"
                 return None
             codes.stamp = stamp
         self._codes[filename] = codes
-        self._modules[name] = filename
+        self._modules[name] = [codes]
         return codes
+
+    def _compile_typed_in(self, name: str, namespace: dict[str, Any]) -> None:
+        """Compile the sources of a module that is in no file: the cells of a notebook, the inputs of an interpreter.
+
+        To Python each of them is a file of its own, by a name under which `linecache` has it.
+        """
+        for function in among(those_made_since_the_freeze(), {}, {id(namespace): name}):
+            filename = function.__code__.co_filename
+            lines = [] if filename in self._codes else _lines(function)
+            if not lines:
+                continue
+            try:
+                codes = self._made("".join(lines).encode(), filename, namespace, like=function.__code__)
+            except (SyntaxError, ValueError):
+                continue
+            self._codes[filename] = codes
+            self._modules.setdefault(name, []).append(codes)
+        if name not in self._modules:
+            self._left_out[name] = "no source"
+
+    def _made(self, source: bytes, filename: str, namespace: dict[str, Any], **how: Any) -> Codes:
+        """The code of that source: compiled, unless that was done before."""
+        key = self._key(filename)
+        codes = CACHE.get(key)
+        if codes is None or not codes.is_of(source, namespace):
+            codes = Codes(source, filename, namespace, notes=key[1], mutants=_mutants.active, **how)
+            CACHE[key] = codes
+        return codes
+
+    def _key(self, filename: str) -> tuple[str, bool, object]:
+        notes = self.notes if isinstance(self.notes, bool) else os.path.abspath(filename) in self.notes
+        mutants = _mutants.active
+        return filename, notes, None if mutants is None else mutants.version(filename)
 
     # ---- The exchange ------------------------------------------------------------------------------------------------
 
@@ -230,13 +264,15 @@ class Instrumentation:
             if code.co_name == "<module>":
                 continue  # A module that is being run now: it is not run again.
             of = codes.get(code.co_filename)
-            if of is None:
-                if not os.path.exists(code.co_filename):
+            other = None if of is None else of.instrumented(code)
+            if other is None and not os.path.exists(code.co_filename):
+                # (`<string>` is what many call a file that there is not.)
+                if id(function.__globals__) in namespaces:
                     name = namespaces[id(function.__globals__)]
                     self._made_by_exec.setdefault(name, set()).add(function.__qualname__)
-                continue
-            other = of.instrumented(code)
-            if other is None:
+            elif of is None:
+                pass  # In a file that is not instrumented.
+            elif other is None:
                 self._changed.setdefault(code.co_filename, set()).add(function.__qualname__)
             elif len(code.co_freevars) == len(function.__closure__ or ()):
                 # Others are garbage that the collector has emptied, and that is still in its lists.
@@ -245,7 +281,7 @@ class Instrumentation:
 
     def _namespaces(self) -> dict[int, str]:
         """The names of the modules, by the identity of their namespaces."""
-        return {id(self._codes[path].namespace): name for name, path in self._modules.items()}
+        return {id(codes[0].namespace): name for name, codes in self._modules.items()}
 
     def _kept_codes(self) -> Iterator[set[Any]]:
         """Sets of code objects in the modules: by such a set, libraries know their own frames."""
@@ -276,6 +312,12 @@ class Instrumentation:
         if self._functions is not None:
             namespaces = self._namespaces()
             keep({*self._functions, *among(new, self._codes, namespaces)}, self._codes, namespaces)
+
+
+def is_typed_in() -> bool:
+    """Whether the main module is in no file: that of a notebook, of an interactive interpreter, of `python -c`."""
+    # The interactive interpreter of Python 3.13 is a program in a file, and what one types in goes to its main module.
+    return hasattr(sys, "ps1") or getattr(sys.modules["__main__"], "__file__", None) is None
 
 
 def instrumented(
@@ -324,6 +366,21 @@ def _source(filename: str, loader: object) -> bytes:
         return loader.get_data(filename)
     with open(filename, "rb") as file:
         return file.read()
+
+
+def _lines(function: FunctionType) -> list[str]:
+    """The source that a function was typed in with, if anybody has kept it."""
+    filename = function.__code__.co_filename
+    lines = linecache.getlines(filename)
+    if lines:
+        return lines
+    try:
+        lines, _number = inspect.findsource(function)
+    except (OSError, TypeError):
+        return []
+    # For those who quote it, us among them. (Python 3.14 has it by the code alone.)
+    linecache.cache.setdefault(filename, (sum(map(len, lines)), None, lines, filename))
+    return lines
 
 
 def _before_collection(phase: str, info: dict[str, int]) -> None:

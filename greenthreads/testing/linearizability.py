@@ -17,7 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from greenthreads.testing._memory import root_of
+from greenthreads.testing._memory import included, root_of
 from greenthreads.testing._recorder import Announcement
 from greenthreads.testing._scenarios import Call, Scenario, in_words, orders_of, perform, scenarios
 from greenthreads.testing.explore import explore
@@ -172,7 +172,9 @@ def check_linearizable(
     began = _now()
     given = None if scenario is None else Scenario(tuple(tuple(each) for each in scenario), tuple(afterwards))
     drawn = iter([given]) if given is not None else scenarios(calls, tuple(afterwards), threads, calls_each, seed)
+    # The function that is explored is this package's, and the project that of `make`.
     options = {"strategy": strategy, "max_executions": max_executions, "seed": seed, "root": root_of(make), **options}
+    options["include"] = included(options.get("include", ()), make)
     search = _Search(make, model or make, consistency, options)
     seen = Linearizability()
     end = None if max_seconds is None else began + max_seconds
