@@ -15,6 +15,7 @@ from __future__ import annotations
 import bdb
 import contextlib
 import copy
+import functools
 import inspect
 import logging
 import os
@@ -30,12 +31,12 @@ import pytest
 from _pytest.runner import runtestprotocol
 from _pytest.tmpdir import tmppath_result_key
 
-from greenthreads.testing import Exploration, Failure, Store, explore
+from greenthreads.testing import Exploration, Failure, Store, _examples, explore
 from greenthreads.testing._memory import root_of
 from greenthreads.testing._mutation import Mutation, Trial, for_mutants, trial_of
 from greenthreads.testing._session import fail_now
 from greenthreads.testing.explore import explain, raise_failure
-from scheduler.errors import TaskExit
+from scheduler.errors import ReplayDivergence, TaskExit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -66,6 +67,14 @@ def prepare(item: Any) -> None:
     if _is_async(item):
         if marked:
             pytest.fail(f"{item.nodeid} is async: interleave explores the schedules of threads", pytrace=False)
+        return
+    if _examples.draws_while_it_runs(item.obj):
+        if marked:
+            text = f"{item.nodeid} is a state machine of Hypothesis: each execution would draw other steps"
+            pytest.fail(text, pytrace=False)
+        return
+    if _examples.has_examples(item.obj):
+        item.runtest = _TestWithExamples(item).run  # type: ignore[method-assign]
         return
     exploration = _Test(item)
     # Called by `item.setup()`, which does for classes of unittest more than this.
@@ -154,6 +163,7 @@ class _Test:
         if found.failure is not None:
             self._fail(found.failure)
 
+    @property
     def _command(self) -> str:
         file = os.path.relpath(self._item.path, self._item.config.invocation_params.dir)
         test = f"{file}::{str(self._item.nodeid).partition('::')[2]}"
@@ -161,20 +171,25 @@ class _Test:
 
     def _explore(self) -> Exploration:
         name = f"{self._item.path.name}::{str(self._item.nodeid).partition('::')[2]}"
-        options: dict[str, Any] = {"store": Store(Path(self._item.path).parent / ".interleave"), "name": name}
-        options.update(self._options)
+        store = Store(Path(self._item.path).parent / ".interleave")
+        return self._explored(self._execute, {"store": store, "name": name, **self._options})
+
+    def _explored(self, run: Callable[[], object], options: dict[str, Any], parts: int = 1) -> Exploration:
         options["passes"] = (*_PASSES, *options.get("passes", ()))
         mutating: Mutating | None = self._item.config.pluginmanager.getplugin(Mutating.name)
         with _progress(self._item) as progress:
-            options.update(replay_command=self._command(), progress=progress)
+            options.update(replay_command=self._command, progress=progress)
             if mutating is not None:
-                return mutating.explore(self._item.nodeid, self._execute, options)
-            return explore(self._execute, **options)
+                return mutating.explore(self._item.nodeid, run, options, parts)
+            return explore(run, **options)
+
+    def _replayed(self, run: Callable[[], object], trace: str, *passes: type[BaseException]) -> Failure | None:
+        options = {name: value for name, value in self._options.items() if name in _OF_AN_EXECUTION}
+        return explain(run, trace, self._command, passes=(*_PASSES, *passes), **options)
 
     def _replay(self, trace: str) -> None:
         __tracebackhide__ = True
-        options = {name: value for name, value in self._options.items() if name in _OF_AN_EXECUTION}
-        failure = explain(self._execute, trace, self._command(), passes=_PASSES, **options)
+        failure = self._replayed(self._execute, trace)
         outcome = "did not fail" if failure is None else f"failed: {failure.kind}"
         self._item.user_properties.append(("interleave", f"one schedule, replayed, {outcome}"))
         if failure is not None:
@@ -249,6 +264,65 @@ class _Test:
             case.doCleanups()
 
 
+class _TestWithExamples(_Test):
+    """A test of Hypothesis: each example is explored. Its fixtures are set up once, by pytest."""
+
+    def __init__(self, item: pytest.Function) -> None:
+        super().__init__(item)
+        self._found: list[Exploration] = []
+        # How many examples could follow the schedule that was to be replayed.
+        self._replayed_with = 0
+
+    def run(self) -> None:
+        """Have Hypothesis draw examples, and make one small that fails; raise what that has raised, with the report."""
+        __tracebackhide__ = True
+        item, function = self._item, _undecorated(self._item.obj)
+        trace = item.config.getoption("interleave_replay")
+        self._options = _examples.options_of_one(function, self._options)
+        self._most = _examples.most_examples(function)
+        explored = self._explore_one if trace is None else functools.partial(self._replay_one, trace)
+        try:
+            with _examples.each_example(function, explored):
+                if function is item.obj:
+                    # Not the item's own, which we have replaced.
+                    type(item).runtest(item)
+                else:
+                    function(**{name: item.funcargs[name] for name in item._fixtureinfo.argnames})
+        finally:
+            self._summarize_examples(trace)
+        if trace is not None and not self._replayed_with:
+            pytest.fail("none of the examples could follow this schedule", pytrace=False)
+
+    def _explore_one(self, run: Callable[[], object]) -> None:
+        __tracebackhide__ = True
+        found = self._explored(run, dict(self._options), parts=self._most)
+        self._found.append(found)
+        if found.failure is not None:
+            self._fail(found.failure)
+
+    def _replay_one(self, trace: str, run: Callable[[], object]) -> None:
+        __tracebackhide__ = True
+        try:
+            failure = self._replayed(run, trace, *self._options["passes"])
+        except ReplayDivergence:
+            return  # It is another example's.
+        self._replayed_with += 1
+        if failure is not None:
+            self._fail(failure)
+
+    def _summarize_examples(self, trace: str | None) -> None:
+        if trace is not None:
+            line = f"one schedule, replayed with {self._replayed_with} examples that could follow it"
+        elif self._found:
+            exhausted = sum(each.exhausted for each in self._found)
+            executions = sum(each.executions for each in self._found)
+            line = f"{len(self._found)} examples, {exhausted} of them exhausted, in {executions} executions"
+            line += f"; of the last: {self._found[-1].coverage}"
+        else:
+            return
+        self._item.user_properties.append(("interleave", line))
+
+
 class Mutating:
     """`--interleave-mutate`: once all tests have passed, each lock of the code under test is removed or narrowed.
 
@@ -271,12 +345,15 @@ class Mutating:
     def _is_of_tests(self, filename: str) -> bool:
         return os.path.realpath(filename) in self._files or os.path.basename(filename) == "conftest.py"
 
-    def explore(self, test: str, execute: Callable[[], object], options: dict[str, Any]) -> Exploration:
-        """Explore a test as it is, with an eye on what it reaches; or under a mutant, for a verdict."""
+    def explore(self, test: str, execute: Callable[[], object], options: dict[str, Any], parts: int) -> Exploration:
+        """Explore a test as it is, with an eye on what it reaches; or under a mutant, for a verdict.
+
+        It may be one of so many `parts` of the test.
+        """
         if self._share is None:
             with self._mutation.mutants_of.observing(test):
                 return explore(execute, **options)
-        found = explore(execute, **for_mutants(options, self._share))
+        found = explore(execute, **for_mutants(options, self._share / parts))
         self._trial = trial_of(found)
         return found
 

@@ -13,7 +13,7 @@ import inspect
 import time
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
-from greenthreads.testing import _coverage, _repeat
+from greenthreads.testing import _coverage, _examples, _repeat
 from greenthreads.testing._divergence import divergence
 from greenthreads.testing._exploration import Exploration, Failure
 from greenthreads.testing._memory import watched
@@ -231,7 +231,9 @@ def interleave(**options: Any) -> Callable[[F], F]:
     """Make a test function run under many schedules: a decorator, with the arguments of `explore`.
 
     If a schedule fails, what it raised is raised, with the report as a note (before Python 3.11: printed). Under pytest
-    the plugin does the same, and more; see docs/testing.md. TypeError for a coroutine function: it has no threads.
+    the plugin does the same, and more; see docs/testing.md. A test that `hypothesis.given` has made is explored with
+    each example, which has its part of `max_executions` and `max_seconds`. TypeError for a coroutine function: it has
+    no threads.
     """
     def decorate(fn: F) -> F:
         if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
@@ -240,7 +242,17 @@ def interleave(**options: Any) -> Callable[[F], F]:
         @functools.wraps(fn)
         def explored(*args: Any, **kwargs: Any) -> None:
             __tracebackhide__ = True
-            found = explore(functools.partial(fn, *args, **kwargs), **{"name": fn.__qualname__, **options})
+            run = functools.partial(fn, *args, **kwargs)
+            if not _examples.has_examples(fn):
+                check(run, **{"name": fn.__qualname__, **options})
+                return
+            of_one = _examples.options_of_one(fn, options)
+            with _examples.each_example(fn, lambda example: check(example, **of_one)):
+                run()
+
+        def check(run: Callable[[], object], **options: Any) -> None:
+            __tracebackhide__ = True
+            found = explore(run, **options)
             if found.failure is not None:
                 raise_failure(found.failure, note=True)
 

@@ -273,7 +273,9 @@ class Instrumentation:
             elif of is None:
                 pass  # In a file that is not instrumented.
             elif other is None:
-                self._changed.setdefault(code.co_filename, set()).add(function.__qualname__)
+                # Others only say that they are of this file, as what a decorator makes of a function of it may.
+                if function.__globals__ is of.namespace:
+                    self._changed.setdefault(code.co_filename, set()).add(function.__qualname__)
             elif len(code.co_freevars) == len(function.__closure__ or ()):
                 # Others are garbage that the collector has emptied, and that is still in its lists.
                 function.__code__ = other
