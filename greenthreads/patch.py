@@ -197,6 +197,12 @@ class _Patch:
         return left
 
 
+def finders_behind(finder: object) -> list[Any]:
+    """Those of `sys.meta_path` that come after `finder`. The others have been asked, and may ask it in their turn."""
+    finders: list[Any] = list(sys.meta_path)
+    return finders[finders.index(finder) + 1 :] if finder in finders else finders
+
+
 class _Finder:
     """On `sys.meta_path`: finds the modules of the table, to patch them once they are there."""
 
@@ -207,13 +213,12 @@ class _Finder:
         """What another finder finds, with a loader of ours."""
         if name not in TABLE:
             return None
-        for finder in sys.meta_path:
-            if finder is not self:
-                spec: Any = finder.find_spec(name, path, target)
-                if spec is not None:
-                    if spec.loader is not None:
-                        spec.loader = _Loader(spec.loader, self._patch)
-                    return spec
+        for finder in finders_behind(self):
+            spec: Any = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader, self._patch)
+                return spec
         return None
 
 

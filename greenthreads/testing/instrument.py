@@ -27,6 +27,7 @@ import sysconfig
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from greenthreads.patch import finders_behind
 from greenthreads.testing import _mutants
 from greenthreads.testing._accesses import forget_classes
 from greenthreads.testing._announcing import forget_notes
@@ -400,8 +401,8 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        for finder in sys.meta_path:
-            find = None if finder is self else getattr(finder, "find_spec", None)
+        for finder in finders_behind(self):
+            find = getattr(finder, "find_spec", None)
             spec: ModuleSpec | None = None if find is None else find(fullname, path, target)
             if spec is not None:
                 if self.instrumentation.wants(fullname, spec.origin) and hasattr(spec.loader, "exec_module"):

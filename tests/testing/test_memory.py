@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _thread
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -305,3 +307,22 @@ def test_reads_of_the_same_in_several_threads_take_one_execution() -> None:
     found = explore(test, strategy="dpor")
     assert found.exhausted
     assert found.executions == 1
+
+
+def test_a_test_may_be_the_first_to_import_what_is_patched() -> None:
+    """Two finders stand on `sys.meta_path` then, and each asks those behind it."""
+    program = """
+import sys
+from greenthreads.testing import explore
+
+def use():
+    from multiprocessing.connection import Pipe
+    here, there = Pipe()
+    here.send(1)
+    assert there.recv() == 1
+
+assert "multiprocessing.connection" not in sys.modules
+print(explore(use, max_executions=3, max_seconds=None).failure)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "None\n", done.stderr
