@@ -191,14 +191,21 @@ class _Test:
         __tracebackhide__ = True
         failure = self._replayed(self._execute, trace)
         outcome = "did not fail" if failure is None else f"failed: {failure.kind}"
-        self._item.user_properties.append(("interleave", f"one schedule, replayed, {outcome}"))
+        self._say(f"one schedule, replayed, {outcome}")
         if failure is not None:
             self._fail(failure)
 
     def _summarize(self, found: Exploration) -> None:
         end = "failed" if found.failure else "exhausted" if found.exhausted else "not exhausted"
         line = f"{found.strategy}, {found.seconds:.2f} s, {end}; {found.coverage}"
-        self._item.user_properties.append(("interleave", line))
+        self._say(line)
+
+    def _say(self, line: str) -> None:
+        """Leave a line for the summary, in place of what an earlier run of the same test has said."""
+        from _greenthreads_pytest import PROPERTY
+
+        said = self._item.user_properties
+        said[:] = [*((name, value) for name, value in said if name != PROPERTY), (PROPERTY, line)]
 
     def _fail(self, failure: Failure) -> NoReturn:
         __tracebackhide__ = True
@@ -320,7 +327,7 @@ class _TestWithExamples(_Test):
             line += f"; of the last: {self._found[-1].coverage}"
         else:
             return
-        self._item.user_properties.append(("interleave", line))
+        self._say(line)
 
 
 class Mutating:

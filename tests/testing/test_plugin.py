@@ -552,3 +552,15 @@ def _environment(folder: str) -> dict[str, Any]:
     import os
 
     return {**os.environ, "PYTHONPATH": folder}
+
+
+def test_a_test_that_is_run_again_is_summed_up_once_a_run(run: Run) -> None:
+    run.pytester.makeconftest(
+        "from _pytest.runner import runtestprotocol\n"
+        "def pytest_runtest_protocol(item, nextitem):\n"
+        "    runtestprotocol(item, nextitem=item)\n"
+        "    runtestprotocol(item, nextitem=nextitem)\n"
+        "    return True\n"
+    )
+    result = run(f"@pytest.mark.interleave\ndef test_fine():{FINE}\n")
+    assert [line[:24] for line in summary(result)] == ["test_bank.py::test_fine:"] * 2
