@@ -20,6 +20,7 @@ from greenthreads.testing._memory import watched
 from greenthreads.testing._search import Search
 from greenthreads.testing._session import MOST_STEPS, Outcome, Session
 from greenthreads.testing._shrink import shrink
+from greenthreads.testing._store import Store
 from scheduler import trace as traces
 from scheduler.errors import ReplayDivergence
 from scheduler.frames import traceback_of_the_program
@@ -29,7 +30,6 @@ from scheduler.strategy import Strategy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from greenthreads.testing._store import Store
 
 __all__ = ["Exploration", "Failure", "explore", "interleave", "replay"]
 
@@ -73,11 +73,11 @@ def explore(
     makes what is random the same each time; `preemption_bound` limits "dfs" and "dpor", also in "auto". With
     `timeouts="early"` a timed wait may end before its time, at any choice point. `max_steps` is how many steps an
     execution may have before it counts as a livelock (None: 20,000, or four times those of the first execution, where
-    that has up to 100,000); a thread that takes no step at all for `stuck_after` seconds of
-    real time (None: ever) is one, too, unless a debugger has stopped it. `check_locks` and `check_joined` make it a
-    failure to leave a lock held, or a thread not joined. Traces in `first` are tried first. Exceptions in `passes` are
-    raised, not taken for failures. A failing schedule is kept in `store` under `name` (None: that of `fn`), tried
-    first next time, removed when it fails no more.
+    that has up to 100,000); a thread that takes no step at all for `stuck_after` seconds of real time (None: ever) is
+    one, too, unless a debugger has stopped it. `check_locks` and `check_joined` make it a failure to leave a lock held,
+    or a thread not joined. Traces in `first` are tried first (TraceError if one is none). Exceptions in `passes` are
+    raised, not taken for failures. A failing schedule is kept in `store` under `name` (None: that of `fn`), tried first
+    next time, removed when it fails no more.
 
     With `memory` each access to shared memory is a choice point as well, in the modules below `root` (of the project
     that `fn` belongs to, by default) and in those named in `include`. Data races among these accesses, and locks taken
@@ -88,6 +88,7 @@ def explore(
     Blocks. Raises ReplayDivergence, with a guess at the cause, if `fn` does not do the same under the same schedule.
     """
     _check(fn, include, races=races, timeouts=timeouts)
+    _check_store(store, first)
     _check_limits(max_executions=max_executions, max_seconds=max_seconds, max_steps=max_steps, stuck_after=stuck_after)
     plan, anew = _plan(strategy, seed, preemption_bound, memory)
     name = name or f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__name__)}"
@@ -147,17 +148,29 @@ def _plan(
     return anew(), anew
 
 
-def _check(fn: Any, include: object, **words: str) -> None:
+def _check(fn: Any, include: Sequence[object], **words: str) -> None:
     if not callable(fn):
         raise TypeError(f"what is explored must be a function, not {type(fn).__name__}")
     if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
         raise TypeError(f"{fn.__qualname__} is async: what is explored are the schedules of threads")
     if isinstance(include, str):
         raise TypeError(f"include must be a list of names of modules, not {include!r}: write [{include!r}]")
+    for name in include:
+        if not isinstance(name, str):
+            raise TypeError(f"include must be a list of names of modules, with no {name!r} in it")
     for name, word in words.items():
         known = _WORDS[name]
         if word not in known:
             raise ValueError(f"{name} must be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}, not {word!r}")
+
+
+def _check_store(store: object, first: Sequence[str]) -> None:
+    if store is not None and not isinstance(store, Store):
+        raise TypeError(f"store must be a Store or None, not {type(store).__name__}")
+    if isinstance(first, str):
+        raise TypeError(f"first must be a list of traces, not one: write [{first!r}]")
+    for trace in first:
+        traces.decode(trace)
 
 
 _WORDS = {"races": ("report", "fail", "off"), "timeouts": ("due", "early")}
