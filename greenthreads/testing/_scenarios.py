@@ -6,6 +6,7 @@ are made by one thread, one after the other, each thread's own in the order in w
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -15,9 +16,11 @@ from greenthreads.testing._session import Session
 from scheduler.strategies import RoundRobin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Call", "Order", "Orders", "Result", "Scenario", "in_words", "orders_of", "perform", "scenarios"]
+__all__ = [
+    "Call", "Order", "Orders", "Result", "Scenario", "in_words", "must_fit", "orders_of", "perform", "scenarios",
+]  # fmt: skip
 
 # A scenario with more orders than these is refused: they are all tried.
 _MOST_ORDERS: Final = 2_000
@@ -29,10 +32,24 @@ class Call:
     """A call of a method: `Call("put", 3, block=False)` calls `put(3, block=False)` of the object that it is given."""
 
     def __init__(self, method: str, /, *args: Any, **kwargs: Any) -> None:
+        if not isinstance(method, str):
+            raise TypeError(f"a Call begins with the name of a method, not {method!r}")
         self.method, self.args, self.kwargs = method, args, kwargs
 
     def __call__(self, obj: Any) -> Any:
         return getattr(obj, self.method)(*self.args, **self.kwargs)
+
+    def must_fit(self, obj: object) -> None:
+        """AttributeError or TypeError if the object has no such method, or it can't be called like that."""
+        method = getattr(obj, self.method)
+        try:
+            signature = inspect.signature(method)
+        except ValueError:
+            return  # Of many functions of C nobody knows.
+        try:
+            signature.bind(*self.args, **self.kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self!r} does not fit {type(obj).__name__}.{self.method}{signature}: {error}") from None
 
     def __repr__(self) -> str:
         arguments = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
@@ -202,6 +219,24 @@ class _OneByOne:
             assert result is not None
             results[thread].append(result)
         return Order(turns, (*map(tuple, results), self._last[turns]))
+
+
+def must_fit(calls: Iterable[Callable[[Any], object]], make: Callable[[], object]) -> None:
+    """Raise what is wrong with `calls` for what `make` makes, before each of them fails in all orders in the same way.
+
+    And what `make` raises.
+    """
+
+    def look(obj: object) -> None:
+        for call in calls:
+            if isinstance(call, Call):
+                call.must_fit(obj)
+
+    # As in `_OneByOne`.
+    with Session(lambda: look(make()), memory=None) as session:
+        outcome = session.run(RoundRobin())
+    if outcome is not None:
+        raise outcome.exception
 
 
 def orders_of(scenario: Scenario, make: Callable[[], object]) -> Orders:

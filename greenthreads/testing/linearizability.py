@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from greenthreads.testing._memory import included, root_of
 from greenthreads.testing._recorder import Announcement
-from greenthreads.testing._scenarios import Call, Scenario, in_words, orders_of, perform, scenarios
+from greenthreads.testing._scenarios import Call, Scenario, in_words, must_fit, orders_of, perform, scenarios
 from greenthreads.testing.explore import explore
 from scheduler import control
 from scheduler.kernel import current_task
@@ -165,17 +165,20 @@ def check_linearizable(
 
     `strategy`, `max_executions` (of each scenario) and the `options` are those of `explore`. Blocks. Raises
     NotLinearizable with a report, for the smallest scenario that it can find. ValueError for a scenario that has more
-    than 2,000 orders. Errors of `explore` are raised as they are, and so is what `make` raises.
+    than 2,000 orders; AttributeError or TypeError for a `Call` that the object does not have, or can't take. Errors of
+    `explore` are raised as they are, and so is what `make` raises.
     """
     __tracebackhide__ = True
-    _check(calls, threads, calls_each, consistency)
+    model = model or make
+    _check(calls, make, model, consistency, threads=threads, calls_each=calls_each, max_scenarios=max_scenarios)
     began = _now()
+    must_fit([*calls, *afterwards, *(call for each in scenario or () for call in each)], make)
     given = None if scenario is None else Scenario(tuple(tuple(each) for each in scenario), tuple(afterwards))
     drawn = iter([given]) if given is not None else scenarios(calls, tuple(afterwards), threads, calls_each, seed)
     # The function that is explored is this package's, and the project that of `make`.
     options = {"strategy": strategy, "max_executions": max_executions, "seed": seed, "root": root_of(make), **options}
     options["include"] = included(options.get("include", ()), make)
-    search = _Search(make, model or make, consistency, options)
+    search = _Search(make, model, consistency, options)
     seen = Linearizability()
     end = None if max_seconds is None else began + max_seconds
     for each in drawn:
@@ -197,14 +200,20 @@ def check_linearizable(
     return seen
 
 
-def _check(calls: Sequence[Any], threads: int, calls_each: int, consistency: str) -> None:
-    if isinstance(calls, (str, bytes)) or not calls or not all(map(callable, calls)):
-        raise TypeError(f"calls must be functions of the object, such as Call('get', 'key'), not {calls!r}")
-    for name, value, least in (("threads", threads, 2), ("calls_each", calls_each, 1)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, not {value!r}")
+def _check(calls: Any, make: object, model: object, consistency: str, **least: int) -> None:
+    if isinstance(calls, (str, bytes, Call)) or not calls or not all(map(callable, calls)):
+        raise TypeError(f"calls must be functions of the object, such as [Call('get', 'key')], not {calls!r}")
+    for name, function in (("make", make), ("model", model)):
+        if not callable(function):
+            raise TypeError(f"{name} must be a function that makes an object, or its class, not {function!r}")
+    for name, value in least.items():
+        if value < _LEAST[name]:
+            raise ValueError(f"{name} must be at least {_LEAST[name]}, not {value!r}")
     if consistency not in ("linearizable", "sequential"):
         raise ValueError(f"consistency must be 'linearizable' or 'sequential', not {consistency!r}")
+
+
+_LEAST: Final = {"threads": 2, "calls_each": 1, "max_scenarios": 1}
 
 
 class _Search:

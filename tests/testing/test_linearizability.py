@@ -334,9 +334,15 @@ def test_dpor_and_brute_force_judge_alike(
 @pytest.mark.parametrize(
     ("calls", "options", "error", "text"),
     [
-        ([], {}, TypeError, r"calls must be functions of the object, such as Call\('get', 'key'\), not \[\]"),
+        ([], {}, TypeError, r"calls must be functions of the object, such as \[Call\('get', 'key'\)\], not \[\]"),
         (["get"], {}, TypeError, r"calls must be functions of the object, such as .*, not \['get'\]"),
         ("get", {}, TypeError, r"calls must be functions of the object, such as .*, not 'get'"),
+        (GET, {}, TypeError, r"calls must be functions of the object, such as .*, not Call\('get'\)"),
+        ([Call("got")], {}, AttributeError, "'Counter' object has no attribute 'got'"),
+        ([GET], {"afterwards": [Call("got")]}, AttributeError, "'Counter' object has no attribute 'got'"),
+        ([GET], {"scenario": [[GET], [Call("get", 1)]]}, TypeError, r"Call\('get', 1\) does not fit Counter.get\(\)"),
+        ([GET], {"model": 3}, TypeError, "model must be a function that makes an object, or its class, not 3"),
+        ([GET], {"max_scenarios": 0}, ValueError, "max_scenarios must be at least 1, not 0"),
         ([GET], {"threads": 1}, ValueError, "threads must be at least 2, not 1"),
         ([GET], {"calls_each": 0}, ValueError, "calls_each must be at least 1, not 0"),
         ([GET], {"consistency": "causal"}, ValueError, "must be 'linearizable' or 'sequential', not 'causal'"),
@@ -346,6 +352,11 @@ def test_dpor_and_brute_force_judge_alike(
 def test_bad_input(calls: Any, options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         check_linearizable(Counter, calls, **options)
+
+
+def test_a_call_begins_with_a_name() -> None:
+    with pytest.raises(TypeError, match="a Call begins with the name of a method, not 3"):
+        Call(3)  # type: ignore[arg-type]
 
 
 def test_what_make_raises_is_raised() -> None:
