@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenthreads._lock import Lock
@@ -214,7 +215,11 @@ class Session:
         return None
 
     def _main(self) -> None:
-        self.fn()
+        result: Any = self.fn()
+        if isinstance(result, (CoroutineType, GeneratorType, AsyncGeneratorType)):
+            if not isinstance(result, AsyncGeneratorType):
+                result.close()  # Without a warning that nobody has awaited it.
+            raise TypeError(f"the function has returned a {type(result).__name__} that nobody has run")
         self._environment.end_main()
 
     def _on_exception(self, args: Any) -> None:

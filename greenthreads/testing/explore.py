@@ -151,8 +151,7 @@ def _plan(
 def _check(fn: Any, include: Sequence[object], **words: str) -> None:
     if not callable(fn):
         raise TypeError(f"what is explored must be a function, not {type(fn).__name__}")
-    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
-        raise TypeError(f"{fn.__qualname__} is async: what is explored are the schedules of threads")
+    _must_run(fn, "what is explored are")
     if isinstance(include, str):
         raise TypeError(f"include must be a list of names of modules, not {include!r}: write [{include!r}]")
     for name in include:
@@ -162,6 +161,15 @@ def _check(fn: Any, include: Sequence[object], **words: str) -> None:
         known = _WORDS[name]
         if word not in known:
             raise ValueError(f"{name} must be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}, not {word!r}")
+
+
+def _must_run(fn: Callable[..., object], who: str) -> None:
+    """TypeError for a function whose call runs nothing of it."""
+    name = getattr(fn, "__qualname__", repr(fn))
+    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
+        raise TypeError(f"{name} is async: {who} the schedules of threads")
+    if inspect.isgeneratorfunction(fn):
+        raise TypeError(f"{name} is a generator function: a call of it runs nothing")
 
 
 def _check_store(store: object, first: Sequence[str]) -> None:
@@ -245,12 +253,11 @@ def interleave(**options: Any) -> Callable[[F], F]:
 
     If a schedule fails, what it raised is raised, with the report as a note (before Python 3.11: printed). Under pytest
     the plugin does the same, and more; see docs/testing.md. A test that `hypothesis.given` has made is explored with
-    each example, which has its part of `max_executions` and `max_seconds`. TypeError for a coroutine function: it has
-    no threads.
+    each example, which has its part of `max_executions` and `max_seconds`. TypeError for a coroutine function, which
+    has no threads, and for a generator function.
     """
     def decorate(fn: F) -> F:
-        if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
-            raise TypeError(f"{fn.__qualname__} is async: interleave explores the schedules of threads")
+        _must_run(fn, "interleave explores")
 
         @functools.wraps(fn)
         def explored(*args: Any, **kwargs: Any) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -189,11 +191,16 @@ async def waits() -> None:
     pass
 
 
+def gives() -> Iterator[None]:
+    yield
+
+
 @pytest.mark.parametrize(
     ("fn", "options", "error", "text"),
     [
         (None, {}, TypeError, "what is explored must be a function, not NoneType"),
         (waits, {}, TypeError, "waits is async: what is explored are the schedules of threads"),
+        (gives, {}, TypeError, "gives is a generator function: a call of it runs nothing"),
         (print, {"include": "os"}, TypeError, "include must be a list of names of modules, not 'os': write ['os']"),
         (print, {"include": [3]}, TypeError, "include must be a list of names of modules, with no 3 in it"),
         (print, {"store": "here"}, TypeError, "store must be a Store or None, not str"),
@@ -222,3 +229,20 @@ def test_what_makes_no_sense_is_refused(fn: Any, options: Any, error: type[Excep
     with pytest.raises(error) as caught:
         explore(fn, **options)
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(("returned", "kind"), [(waits, "coroutine"), (gives, "generator")])
+def test_what_a_function_returns_must_not_be_what_it_should_have_run(returned: Any, kind: str) -> None:
+    def runs_nothing() -> object:
+        return returned()
+
+    failure = explore(runs_nothing).failure
+    assert failure is not None
+    assert isinstance(failure.exception, TypeError)
+    assert str(failure.exception) == f"the function has returned a {kind} that nobody has run"
+
+
+@pytest.mark.parametrize("fn", [waits, gives, functools.partial(waits)])
+def test_what_runs_nothing_is_not_decorated(fn: Any) -> None:
+    with pytest.raises(TypeError, match=r"is async|is a generator function"):
+        greenthreads.testing.interleave()(fn)
