@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenthreads.testing import _mutants
 from greenthreads.testing._calls import called
-from greenthreads.testing._coverage import Coverage
+from greenthreads.testing._coverage import Coverage, LeftOut
 from greenthreads.testing.instrument import Instrumentation, is_typed_in
 from scheduler import control
 
@@ -33,10 +33,13 @@ _SIGNS = ("pyproject.toml", "setup.cfg", "setup.py", ".git", ".hg")
 class Memory:
     """The watched memory of one exploration. `begin` and `end` may be called several times."""
 
-    def __init__(self, include: Sequence[str], root: str | None, announces: bool = True) -> None:
+    def __init__(
+        self, include: Sequence[str], root: str | None, announces: bool = True, without: Sequence[LeftOut] = ()
+    ) -> None:
         self._include = tuple(include)
         self._root = root
         self._announces = announces
+        self._without = tuple(without)
         self._instrumentation: Instrumentation | None = None
         self.coverage = Coverage((), ())
 
@@ -60,7 +63,8 @@ class Memory:
         control.access = control.accesses = control.announcing = control.entering = None
         control.note = control.rounds = None
         if self._instrumentation is not None:
-            self.coverage = self._instrumentation.coverage
+            modules, left_out = self._instrumentation.coverage
+            self.coverage = Coverage(modules, (*left_out, *self._without))
             self._instrumentation.__exit__()
             self._instrumentation = None
 
@@ -72,14 +76,23 @@ def watched(memory: bool, include: Sequence[str], root: str | None, fn: Callable
     """
     if not memory and _mutants.active is None:
         return None
-    return Memory(included(include, fn), root or root_of(fn), announces=memory)
+    include, without = included(include, fn), []
+    if _is_in_no_file(fn) and "__main__" not in include:
+        without.append(LeftOut(getattr(_plain(fn), "__qualname__", repr(fn)), "no source"))
+    return Memory(include, root or root_of(fn), announces=memory, without=without)
 
 
 def included(include: Sequence[str], fn: Callable[..., Any]) -> tuple[str, ...]:
     """`include`, and the main module if `fn`, a function or a class, was typed into it: then it is in no folder."""
+    main = vars(sys.modules["__main__"])
+    # Another namespace may be called so as well, as a doctest's is.
+    of_main = _plain(fn).__module__ == "__main__" and getattr(_plain(fn), "__globals__", main) is main
+    return (*include, "__main__") if of_main and _is_in_no_file(fn) else tuple(include)
+
+
+def _is_in_no_file(fn: Callable[..., Any]) -> bool:
     file = _file_of(fn)
-    typed_in = file is not None and not os.path.exists(file) and _plain(fn).__module__ == "__main__"
-    return (*include, "__main__") if typed_in else tuple(include)
+    return file is not None and not os.path.exists(file)
 
 
 def root_of(fn: Callable[..., Any]) -> str | None:

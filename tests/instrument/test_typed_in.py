@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -161,6 +162,16 @@ def test_an_interactive_interpreter_has_a_main_module_of_its_own(
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         interpreter.runsource(source, name, "exec")
     assert explore(notebook.main.__dict__["test"], strategy="dpor").failure is not None
+
+
+def test_a_test_whose_source_nobody_has_is_named(tmp_path: Path) -> None:
+    """As that of a doctest, which runs in a copy of a module's namespace."""
+    for name in ("__main__", "somewhere"):
+        namespace = {"__name__": name}
+        exec(compile(IMPORTS + COUNT + TEST, "<doctest>", "exec"), namespace)
+        test: Any = namespace["test"]
+        assert "not seen in test (no source)" in explore(test, strategy="dpor", root=str(tmp_path)).coverage
+    assert "not seen" not in explore(print, strategy="dpor", root=str(tmp_path)).coverage
 
 
 SHOW = "from greenthreads.testing import explore\nprint(explore(test, strategy='dpor', max_seconds=None))\n"
