@@ -161,7 +161,7 @@ class _Patch:
         for module_name, name in (("socket", "socket"), ("subprocess", "Popen"), ("threading", "local")):
             if name in table.get(module_name, ()):
                 derived = getattr(sys.modules[module_name], name).__subclasses__()
-                found += [f"class {c.__module__}.{c.__qualname__}" for c in derived if _is_of_program(c.__module__)]
+                found += [f"class {_full_name(c)}" for c in derived if _is_of_program(c.__module__)]
         return found
 
     def locks(self) -> list[str]:
@@ -284,10 +284,22 @@ def _other_modules() -> list[ModuleType]:
     ]
 
 
-def _is_of_program(module_name: str) -> bool:
-    top = module_name.partition(".")[0]
+def module_root(name: object) -> str:
+    """The first part of a module's name; empty if it is none.
+
+    A class's `__module__` may be anything, like a property: a proxy has the module of what it stands for.
+    """
+    return name.partition(".")[0] if isinstance(name, str) else ""
+
+
+def _is_of_program(module_name: object) -> bool:
+    top = module_root(module_name)
     # Tests and debuggers look on from outside.
     return top not in sys.stdlib_module_names and top not in _OURS and top not in _TOOLS
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}" if isinstance(cls.__module__, str) else cls.__qualname__
 
 
 _TOOLS = ("_pytest", "pytest", "pytest_timeout", "execnet", "xdist", "coverage", "pydevd", "debugpy", "test")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenthreads import _local as ours
 from greenthreads._local import local
+from greenthreads.patch import module_root
 from scheduler.continuation import current
 from scheduler.controlled_task import ControlledTask
 
@@ -55,12 +56,11 @@ class Locals:
         self._shadows: dict[int, _Shadow] = {}
         self._undo: list[Callable[[], object]] = []
 
-    def install(self, wanted: Callable[[str], bool]) -> None:
+    def install(self, wanted: Callable[[object], bool]) -> None:
         """Give the classes of the modules that are `wanted`, and of the standard library, other methods."""
         methods = self._methods()
         for cls in _CLocal.__subclasses__():
-            root = cls.__module__.partition(".")[0]
-            if wanted(cls.__module__) or root in sys.stdlib_module_names:
+            if wanted(cls.__module__) or module_root(cls.__module__) in sys.stdlib_module_names:
                 for name in _METHODS:
                     if name not in vars(cls):
                         setattr(cls, name, methods[name])

@@ -37,6 +37,7 @@ from greenthreads._local import local
 from greenthreads._lock import Lock
 from greenthreads._rlock import RLock
 from greenthreads._semaphore import Semaphore
+from greenthreads.patch import module_root
 from greenthreads.queue import SimpleQueue
 from greenthreads.testing._locals import Locals
 from greenthreads.testing._states import Executor, is_ours, is_primitive, parts_of, state_of
@@ -76,9 +77,9 @@ _HELD = re.compile(r"owner=(\d+) count=(\d+)")
 _HEAP_TYPE = 1 << 9
 
 
-def under_test(module_name: str) -> bool:
+def under_test(module_name: object) -> bool:
     """Whether a module's namespace belongs to the code under test, as far as its name tells."""
-    root = module_name.partition(".")[0]
+    root = module_root(module_name)
     return root not in sys.stdlib_module_names and root not in _TOOLS
 
 
@@ -362,8 +363,7 @@ def _slots_of(kind: Any) -> list[tuple[str, Any]]:
 
 
 def _is_walked(obj: Any, kind: Any) -> bool:
-    module = kind.__module__
-    root = module.partition(".")[0] if isinstance(module, str) else ""
+    root = module_root(kind.__module__)
     if root in _TOOLS:
         return is_primitive(obj)
     # A thread that runs is out of our hands, and so is what it stands on.

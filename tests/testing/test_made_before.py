@@ -76,6 +76,16 @@ class Frozen:
     lock: Any = dataclasses.field(default_factory=Lock)
 
 
+class Proxy:
+    """Has the module of what it stands for, as those of published packages have."""
+
+    __module__ = property(lambda self: type(self.target).__module__)  # type: ignore[assignment]
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+
+PROXY = Proxy(Lock())
 HOLDER = Holder()
 SLOTTED = Slotted()
 FROZEN = Frozen()
@@ -121,6 +131,7 @@ WAYS: dict[str, Callable[[], Any]] = {
     "an instance": lambda: HOLDER.own,
     "a slot": lambda: SLOTTED.lock,
     "a frozen dataclass": lambda: FROZEN.lock,
+    "a proxy whose class has no module": lambda: PROXY.target,
     "a default argument": lambda: default()[0],
     "a keyword default": lambda: default()[1],
     "a closure": CLOSURE,
@@ -252,7 +263,7 @@ def test_a_local_of_a_derived_class_is_each_threads_own_too(script: Any) -> None
                 self.colour, self.size = pair
 
         class Bare(threading.local):
-            pass
+            __module__ = property(lambda self: "a name")
 
         settings = Settings("red", size=3)
         settings.size = 4
