@@ -21,7 +21,7 @@ from scheduler.control import WHOLE, Part
 if TYPE_CHECKING:
     from scheduler.strategy import Choice
 
-__all__ = ["CHANGE", "JOIN_IN", "LOOK", "PLAIN", "Touch", "conflict", "go_together", "touches"]
+__all__ = ["CHANGE", "JOIN_IN", "LOOK", "PLAIN", "Touch", "conflict", "go_together", "may_be_address", "touches"]
 
 LOOK: Final = 0
 CHANGE: Final = 1
@@ -55,6 +55,9 @@ _LOOKS = frozenset(("broken", "is_alive", "is_set", "join", "locked", "n_waiting
 _PRIVATE = frozenset(("acquire_again", "begin", "call", "release_one", "sleep", "yield"))
 # Keys that can be compared without asking code of the program.
 PLAIN: Final = frozenset((str, int, bytes, float, bool, type(None), Part))
+
+# Small objects are in memory that is mapped, and on a 64-bit system that begins above this.
+_ADDRESSES: Final = 1 << 32
 
 
 def touches(choice: Choice) -> list[Touch]:
@@ -117,6 +120,13 @@ def comparable(part: Any) -> Any:
     if type(part) in PLAIN or (type(part) is tuple and all(type(each) in PLAIN for each in part)):
         return part
     return WHOLE
+
+
+def may_be_address(part: Any) -> bool:
+    """Whether a key is, or has in it, a number as large as those that `id` returns."""
+    if type(part) is tuple:
+        return any(may_be_address(each) for each in part)
+    return type(part) is int and part >= _ADDRESSES
 
 
 def go_together(one: int, other: int) -> bool:

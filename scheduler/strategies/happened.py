@@ -26,7 +26,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from scheduler.control import WHOLE
-from scheduler.dependence import CHANGE, INTERRUPTS, JOIN_IN, LOOK, PLAIN, comparable, go_together, touches
+from scheduler.dependence import (
+    CHANGE,
+    INTERRUPTS,
+    JOIN_IN,
+    LOOK,
+    PLAIN,
+    comparable,
+    go_together,
+    may_be_address,
+    touches,
+)
 from scheduler.errors import ReplayDivergence
 from scheduler.strategy import Choice, Strategy
 
@@ -53,6 +63,9 @@ class _Thing:
         """A part of it; there is one for each name."""
         found = self.parts.get(name)
         if found is None:
+            if may_be_address(name):
+                # A key that is an `id`: another one in each execution. One part for all of them: no order is missed.
+                return self.part(WHOLE)
             found = self.parts[name] = Part(self, name)
             whole = self.parts.get(WHOLE)
             if found is whole:

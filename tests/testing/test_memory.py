@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import subprocess
 import sys
 import threading
@@ -326,3 +327,31 @@ print(explore(use, max_executions=3, max_seconds=None).failure)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "None\n", done.stderr
+
+
+@pytest.mark.parametrize("key", [id, lambda obj: ("of", id(obj))], ids=["an id", "one in a tuple"])
+def test_keys_that_are_addresses_differ_from_one_execution_to_the_next(key: Callable[[object], Any]) -> None:
+    kept: list[object] = []  # so that none comes to be where another was
+
+    def main(locked: bool) -> None:
+        model = object()
+        kept.append(model)
+        lock = threading.Lock() if locked else contextlib.nullcontext()
+        counts = {key(model): 0}
+
+        def count() -> None:
+            with lock:
+                counts[key(model)] += 1
+
+        threads = [threading.Thread(target=count) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert counts[key(model)] == 2
+
+    found = explore(lambda: main(False), strategy="dpor", max_seconds=None).failure
+    assert found is not None
+    assert found.kind == "assertion"
+    result = explore(lambda: main(True), strategy="dpor", max_seconds=None)
+    assert (result.failure, result.exhausted) == (None, True)
