@@ -103,13 +103,13 @@ class Places(Builder):
         if self.scope.kind != "function":
             return self.augmented_outside(node, target, value)
         before: list[ast.stmt] = []
-        temporary: list[str] = []
+        temporary: list[tuple[int, str]] = []
 
         def once(part: ast.expr, name: str) -> ast.expr:
             if self.is_stable(part, node.value):
                 return part
             before.append(self.at(part, ast.Assign([self.at(part, ast.Name(name, ast.Store()))], self.visit(part))))
-            temporary.append(name)
+            temporary.append((len(before), name))
             return self.load(name, part)
 
         obj = once(target.value, "@obj")
@@ -125,10 +125,16 @@ class Places(Builder):
             old = self.spread("getitem", "read_item", copy.deepcopy(obj), copy.deepcopy(key), at=target)
             new = self.operate(node, self.noted(old), value)
             call = self.spread("setitem", "set_item", new, obj, key, at=target)
-        after: list[ast.stmt] = [self.at(node, ast.Expr(call))]
-        if temporary:
-            after.append(self.at(node, ast.Delete([self.at(node, ast.Name(each, ast.Del())) for each in temporary])))
-        return before + after
+        statements = [*before, self.at(node, ast.Expr(call))]
+        for place, name in reversed(temporary):
+            statements[place:] = [self.without(name, statements[place:], node)]
+        return statements
+
+    def without(self, name: str, statements: list[ast.stmt], at: ast.AST) -> ast.stmt:
+        """`statements`, and no temporary of that name any more, also where they raise: it would keep what it refers to,
+        and show among the locals."""
+        gone = self.at(at, ast.Delete([self.at(at, ast.Name(name, ast.Del()))]))
+        return self.at(at, ast.Try(statements, [], [], [gone]))
 
     def augmented_name(self, node: ast.AugAssign, target: ast.Name, value: ast.expr) -> ast.stmt:
         if self.is_shared(target.id):

@@ -137,8 +137,8 @@ class _Rewriter(Places, Operations):
                 # The store becomes the first statement of the body: inside of what `__exit__` answers for, as before.
                 temporary = self.at(target, ast.Name("@entered", ast.Store()))
                 value = self.stored(self.load("@entered", target), names)
-                outermost.append(self.at(target, ast.Assign([self.visit(target)], value)))
-                outermost.append(self.at(target, ast.Delete([self.at(target, ast.Name("@entered", ast.Del()))])))
+                store = self.at(target, ast.Assign([self.visit(target)], value))
+                outermost.append(self.without("@entered", [store], target))
                 item.optional_vars = temporary
             else:
                 item.optional_vars = self.visit(target)

@@ -217,6 +217,36 @@ PROGRAMS = {
             l[0] += eval("x")
             return sorted(locals()), "run" in globals(), d["z"], eval("x + 1"), vars() == locals(), dir()
         """,
+    "what a statement that raises leaves behind": """
+        import weakref
+        kept = []
+        class Box:
+            def __init__(self):
+                self.n = 1
+                kept.append(weakref.ref(self))
+            def __getitem__(self, key): return self.n
+            def __setitem__(self, key, value): raise KeyError(key)
+            def __hash__(self): return 1
+        class Enter:
+            def __enter__(self): return Box()
+            def __exit__(self, *exc): pass
+        def alive(): return [ref() is not None for ref in kept]
+        def run():
+            seen = []
+            def attempt(number):
+                try:
+                    if number == 0: Box().n += "text"
+                    elif number == 1: Box().missing += 1
+                    elif number == 2: Box()[Box()] += 1
+                    elif number == 3: Box()[1 // 0] += 1
+                    elif number == 4: Box().n += 1 // 0
+                    else:
+                        with Enter() as (a, b): return lambda: (a, b)
+                except Exception as error:
+                    seen.append(type(error).__name__)
+                return sorted(locals()), alive()
+            return [attempt(number) for number in range(6)], seen
+        """,
     "namespaces of classes": """
         class Names(dict):
             def __missing__(self, key):
