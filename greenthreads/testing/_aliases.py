@@ -20,6 +20,8 @@ import weakref
 from types import BuiltinFunctionType, CellType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from greenthreads.testing._kinds import is_a
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import FrameType
@@ -183,9 +185,9 @@ def _attributes(value: Any, kind: type) -> Iterator[tuple[str, object]]:
         own = object.__getattribute__(value, "__dict__")
     except AttributeError:
         own = {}
-    if type(own) is dict or isinstance(value, type):
+    if type(own) is dict or is_a(value, type):
         yield from itertools.islice(dict(own).items(), _MOST_PARTS)
-    if isinstance(value, (type, ModuleType)):
+    if is_a(value, (type, ModuleType)):
         return
     for base in kind.__mro__:
         if base.__module__ in ("builtins", "typing"):
@@ -229,6 +231,6 @@ def _text_of(value: Any, depth: int) -> str:
         pairs = itertools.islice(value.items(), 8)
         inside = ", ".join(f"{_text_of(k, depth - 1)}: {_text_of(v, depth - 1)}" for k, v in pairs)
         return f"{{{inside}{', ...' if len(value) > 8 else ''}}}"
-    if kind in (FunctionType, BuiltinFunctionType) or isinstance(value, type):
+    if kind in (FunctionType, BuiltinFunctionType) or is_a(value, type):
         return str(getattr(value, "__name__", kind.__name__))
     return f"<{kind.__name__}>"

@@ -21,6 +21,7 @@ import types
 from typing import TYPE_CHECKING, Any, Final
 
 from greenthreads._local import local
+from greenthreads.testing._kinds import is_a
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +120,7 @@ class AttributeName(dict):  # type: ignore[type-arg]
 
     def _of_class(self, cls: Any) -> list[tuple[Any, Footprint]]:
         owner, value = _find(cls, self.name)
-        if owner is None or isinstance(value, _CONSTANT) or not _is_heap_type(owner):
+        if owner is None or is_a(value, _CONSTANT) or not _is_heap_type(owner):
             return []
         return [(owner, self.read)]
 

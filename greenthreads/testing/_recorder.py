@@ -15,6 +15,7 @@ from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from greenthreads.testing._aliases import Aliases, brief
+from greenthreads.testing._kinds import is_a
 from scheduler.controlled import ControlledTask
 from scheduler.dependence import comparable
 from scheduler.frames import is_ours
@@ -145,19 +146,19 @@ class Recorder:
             )
 
     def _thing(self, task: ControlledTask, op: str, obj: Any, frames: list[FrameType]) -> int | str | None:
-        if obj is None or obj is DESCRIPTORS or op == "end" or isinstance(obj, (str, ControlledTask)):
-            return obj if isinstance(obj, str) else None
+        if obj is None or obj is DESCRIPTORS or op == "end" or is_a(obj, (str, ControlledTask)):
+            return obj if is_a(obj, str) else None
         if op == "start":
             thread = self.session.scheduler.descent.path_of(task.id)
             return str(task.children + 1) if thread == "0" else f"{thread}.{task.children + 1}"
-        if isinstance(obj, threading.Thread):
+        if is_a(obj, threading.Thread):
             other = getattr(obj, "_task", None)
             return self.session.scheduler.descent.path_of(other.id) if type(other) is ControlledTask else "a thread"
-        if isinstance(obj, Announcement):
+        if is_a(obj, Announcement):
             return obj.in_words(task)
-        if isinstance(obj, FunctionType):
+        if is_a(obj, FunctionType):
             return obj.__name__
-        if isinstance(obj, functools.partial):
+        if is_a(obj, functools.partial):
             return "a partial function"
         main = self.session.scheduler.main
         elsewhere: Iterator[FrameType] = iter(())
@@ -226,9 +227,9 @@ def place_of(exc: BaseException) -> Place:
 
 def _written(obj: object, part: Hashable) -> tuple[str, bool]:
     """How a program writes `part` of `obj`; and whether it does so without naming the thing it is a part of."""
-    if isinstance(obj, CellType) or (type(obj) is dict and "__builtins__" in obj):
-        return str(part) if isinstance(part, str) else "", True
-    if isinstance(part, str) and not isinstance(obj, dict):
+    if is_a(obj, CellType) or (type(obj) is dict and "__builtins__" in obj):
+        return str(part) if is_a(part, str) else "", True
+    if is_a(part, str) and not is_a(obj, dict):
         return f".{part}", False
     if type(part) in (str, int, float, bool, bytes, type(None), tuple):
         return f"[{brief(part)}]", False

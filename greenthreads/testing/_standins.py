@@ -39,6 +39,7 @@ from greenthreads._rlock import RLock
 from greenthreads._semaphore import Semaphore
 from greenthreads.patch import module_root
 from greenthreads.queue import SimpleQueue
+from greenthreads.testing._kinds import is_a
 from greenthreads.testing._locals import Locals
 from greenthreads.testing._states import Executor, is_ours, is_primitive, parts_of, state_of
 
@@ -158,14 +159,14 @@ class StandIns:
             return [vars(obj)] if under_test(obj.__name__) else []
         if kind is types.FunctionType:
             return self._visit_function(obj)
-        if isinstance(obj, type):
+        if is_a(obj, type):
             if not obj.__flags__ & _HEAP_TYPE or not under_test(obj.__module__):
                 return []
             self._visit_attributes(obj, dict(vars(obj)))
             return [*vars(obj).values(), *obj.__mro__[1:]]
         if kind in _MAKERS or not _is_walked(obj, kind):
             return []
-        if isinstance(obj, local):
+        if is_a(obj, local):
             if dict.__contains__(obj, self._host):
                 namespace = dict(dict.__getitem__(obj, self._host))
                 self._resets.append(partial(_start_local, obj, self._host, namespace))
@@ -176,7 +177,7 @@ class StandIns:
                 # What it stands on stays as it is, but has a state, too.
                 return [each for each in parts_of(obj) if is_primitive(each)]
         for container, visit in _CONTAINERS.items():
-            if isinstance(obj, container):
+            if is_a(obj, container):
                 visit(self, obj)
                 break
         self._visit_instance(obj, kind)
@@ -200,7 +201,7 @@ class StandIns:
         return found
 
     def _visit_dict(self, obj: dict[Any, Any]) -> None:
-        if isinstance(obj, defaultdict):
+        if is_a(obj, defaultdict):
             self._visit_attributes(obj, {"default_factory": obj.default_factory})
         for key, old in list(obj.items()):
             if type(old) in _PLAIN:
@@ -290,7 +291,7 @@ class StandIns:
         elif kind is staticmethod or kind is classmethod:
             function = self._new(old.__func__)
             new = _SAME if function is _SAME else kind(function)
-        elif isinstance(old, (tuple, frozenset)):
+        elif is_a(old, (tuple, frozenset)):
             new = self._new_collection(old)
         else:
             return _SAME
@@ -303,7 +304,7 @@ class StandIns:
         items = [(each, self._new(each)) for each in old]
         if all(new is _SAME for _old, new in items):
             return _SAME
-        base = tuple if isinstance(old, tuple) else frozenset
+        base = tuple if is_a(old, tuple) else frozenset
         return base.__new__(type(old), [each if new is _SAME else new for each, new in items])
 
     def _stand_in_for_lock(self, old: Any) -> Any:
@@ -393,7 +394,7 @@ def _put_into_set(obj: set[Any], new: Any, old: Any) -> None:
 
 def _put_attribute(obj: Any, name: str, new: Any, old: Any) -> None:
     try:
-        now = vars(obj).get(name) if isinstance(obj, type) else object.__getattribute__(obj, name)
+        now = vars(obj).get(name) if is_a(obj, type) else object.__getattribute__(obj, name)
     except (AttributeError, ValueError):
         return
     if now is new:
@@ -402,7 +403,7 @@ def _put_attribute(obj: Any, name: str, new: Any, old: Any) -> None:
 
 def _set_attribute(obj: Any, name: str, value: Any) -> None:
     # Past what the class makes of it: a frozen one has slots, too.
-    if isinstance(obj, type):
+    if is_a(obj, type):
         type.__setattr__(obj, name, value)
     else:
         object.__setattr__(obj, name, value)

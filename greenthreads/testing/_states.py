@@ -24,6 +24,7 @@ from greenthreads._rlock import RLock
 from greenthreads._semaphore import Semaphore
 from greenthreads.once import Once
 from greenthreads.rwlock import RWLock
+from greenthreads.testing._kinds import is_a
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ _PRIMITIVES: tuple[Any, ...] = (
 
 def is_primitive(obj: object) -> bool:
     """Whether `obj` is a lock, a queue, an executor or the like, of ours or of the standard library's."""
-    return isinstance(obj, _PRIMITIVES)
+    return is_a(obj, _PRIMITIVES)
 
 
 def is_ours(obj: object) -> bool:

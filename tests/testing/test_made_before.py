@@ -20,6 +20,7 @@ import pytest
 from plain import explore
 
 import greenthreads
+import greenthreads.testing
 from greenthreads.testing._session import Session
 from scheduler.strategy import Strategy
 
@@ -422,3 +423,49 @@ def test_who_has_the_names_of_time_has_clocks_that_work() -> None:
         # Out of control time is real, also meanwhile.
         assert time.perf_counter() > 0
     assert seen == [1_000_000.0]
+
+
+class Lazy:
+    """Makes what it stands for when somebody asks, and be it for its class."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+    @property
+    def __class__(self) -> Any:
+        return type(self.target())
+
+    @__class__.setter
+    def __class__(self, kind: Any) -> None:
+        raise TypeError(kind)
+
+    def target(self) -> Any:
+        try:
+            return self.value
+        except AttributeError:
+            self.value = self.make()
+            return self.value
+
+
+MADE: list[int] = []
+# In a list: pytest looks at the globals.
+HELD = [Lazy(lambda: MADE.append(1))]
+
+
+def test_a_lazy_proxy_is_not_asked_what_it_is() -> None:
+    def main() -> None:
+        made: list[int] = []
+        lazy = Lazy(lambda: made.append(1))
+        threads = [T(target=lambda: lazy.target()) for _ in range(2)]  # noqa: PLW0108
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(made) == len(HELD)
+
+    # Its report as well: the failing execution is run again, and each value looked at.
+    found = greenthreads.testing.explore(main, max_seconds=None).failure
+    assert found is not None
+    assert found.kind == "assertion"
+    assert "-- preempted --" in found.report()
+    assert MADE == []
