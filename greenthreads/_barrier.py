@@ -97,7 +97,7 @@ class Barrier(Unpicklable):
         if index == self._parties - 1:
             self._meet(meeting)
         else:
-            self._wait(meeting, deadline)
+            self._wait(meeting, deadline, at_once=timeout is not None and timeout <= 0)
         return index
 
     def _meet(self, meeting: _Round) -> None:
@@ -115,7 +115,7 @@ class Barrier(Unpicklable):
         if not meeting.passed:
             raise BrokenBarrierError
 
-    def _wait(self, meeting: _Round, deadline: float | None) -> None:
+    def _wait(self, meeting: _Round, deadline: float | None, at_once: bool) -> None:
         me = current_task()
         waiters = meeting.waiters
         try:
@@ -124,7 +124,10 @@ class Barrier(Unpicklable):
                 # Whoever gives the verdict does so before it looks at the waiters; we stood there before we look.
                 if meeting.passed is not None and waiters.pop(me, GONE) is not GONE:
                     break
-                if not me.park(waiters, self, None if meeting.full else deadline):
+                # Who has no time to wait does not let others run, either: a barrier of the standard module breaks then.
+                if (at_once and not meeting.full and waiters.pop(me, GONE) is not GONE) or not me.park(
+                    waiters, self, None if meeting.full else deadline
+                ):
                     if not meeting.full:
                         meeting.end(False)
         except BaseException:

@@ -16,7 +16,7 @@ from itertools import repeat
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
-from greenthreads._time import deadline_after
+from greenthreads._time import deadline_after, until
 from greenthreads._unpicklable import Unpicklable
 from scheduler import control
 from scheduler.kernel import current_task
@@ -54,8 +54,9 @@ class Semaphore(Unpicklable):
         if not blocking and timeout is not None:
             raise ValueError("can't specify timeout for non-blocking acquire")
         if control.active is not None and not control.active.step(
-            "acquire", self, self._is_empty, _deadline(blocking, timeout)
+            "acquire", self, self._is_empty, until(blocking, timeout)
         ):
+            deadline_after(timeout)  # A bad one is refused where there is no permit.
             return False
         if self._take():
             return True
@@ -128,12 +129,6 @@ class Semaphore(Unpicklable):
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.{type(self).__qualname__} at {id(self):#x}: value={self._value}>"
-
-
-def _deadline(blocking: bool, timeout: float | None) -> float | None:
-    if not blocking or (timeout is not None and timeout <= 0):
-        return control.AT_ONCE
-    return deadline_after(timeout)
 
 
 class BoundedSemaphore(Semaphore):

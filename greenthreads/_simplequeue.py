@@ -16,20 +16,11 @@ from scheduler.task import GONE, Task, Wait
 if TYPE_CHECKING:
     from scheduler.task import OldestFirst
 
-__all__ = ["SimpleQueue", "until_of"]
+__all__ = ["SimpleQueue"]
 
 T = TypeVar("T")
 
 Empty = _standard.Empty
-
-
-def until_of(block: bool, timeout: float | None) -> float | None:
-    """The deadline of a step that waits for an item or for room."""
-    if not block:
-        return control.AT_ONCE
-    if timeout is not None and timeout < 0:
-        raise ValueError("'timeout' must be a non-negative number")
-    return control.AT_ONCE if timeout == 0 else deadline_after(timeout)
 
 
 class SimpleQueue(Unpicklable, Generic[T]):
@@ -69,7 +60,7 @@ class SimpleQueue(Unpicklable, Generic[T]):
         if block and timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
         if control.active is not None and not control.active.step(
-            "get", self, self._cannot_get, until_of(block, timeout)
+            "get", self, self._cannot_get, control.AT_ONCE if not block or timeout == 0 else deadline_after(timeout)
         ):
             raise Empty
         items = self._items

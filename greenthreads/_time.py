@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from _thread import TIMEOUT_MAX, allocate_lock
 
+from scheduler import control
 from scheduler.kernel import current_task
 
-__all__ = ["TIMEOUT_MAX", "deadline_after", "deadline_of"]
+__all__ = ["TIMEOUT_MAX", "deadline_after", "deadline_of", "until"]
 
 
 def deadline_of(blocking: bool, timeout: float) -> float | None:
@@ -28,3 +29,17 @@ def deadline_after(timeout: float | None) -> float | None:
     if not timeout <= TIMEOUT_MAX:  # nor is nan
         allocate_lock().acquire(True, timeout)
     return current_task().now() + timeout
+
+
+def until(blocking: bool, timeout: float | None) -> float | None:
+    """The deadline of a step that waits at most `timeout` seconds if `blocking`.
+
+    For what looks at its timeout only when it has to wait: with a bad one it does not wait, and what comes after the
+    step is to refuse it.
+    """
+    try:
+        if not blocking or (timeout is not None and timeout <= 0):
+            return control.AT_ONCE
+        return deadline_after(timeout)
+    except (TypeError, ValueError, OverflowError):
+        return control.AT_ONCE

@@ -29,9 +29,9 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from greenthreads._lock import Lock
-from greenthreads._simplequeue import SimpleQueue, until_of
+from greenthreads._simplequeue import SimpleQueue
 from greenthreads._tally import Tally
-from greenthreads._time import deadline_after
+from greenthreads._time import deadline_after, until
 from scheduler import control, observers
 from scheduler.continuation import current
 from scheduler.kernel import current_task
@@ -56,6 +56,11 @@ if TYPE_CHECKING or not hasattr(_standard, "ShutDown"):  # before Python 3.13
 
 else:
     ShutDown = _standard.ShutDown
+
+
+def _refuse_negative(block: bool, timeout: float | None) -> None:
+    if block and timeout is not None and timeout < 0:
+        raise ValueError("'timeout' must be a non-negative number")
 
 
 class _Refused:
@@ -167,8 +172,7 @@ class Queue(Generic[T]):
                 if self.is_shutdown:
                     raise ShutDown
                 if self.maxsize > 0:
-                    if block and timeout is not None and timeout < 0:
-                        raise ValueError("'timeout' must be a non-negative number")
+                    _refuse_negative(block, timeout)
                     full = self._qsize() >= self.maxsize
                 else:
                     full = False
@@ -292,8 +296,7 @@ class Queue(Generic[T]):
             raise ShutDown
         if not block:
             raise Empty
-        if timeout is not None and timeout < 0:
-            raise ValueError("'timeout' must be a non-negative number")
+        _refuse_negative(block, timeout)
         return deadline_after(timeout)
 
     def _look_again(self, me: Task) -> None:
@@ -367,11 +370,16 @@ class Queue(Generic[T]):
         assert control.active is not None
         if self._mutex._bar.locked():
             control.active.step("acquire", self._mutex, self._mutex._bar.locked)
-        until = until_of(block, timeout) if self.maxsize > 0 else None
-        if not control.active.step("put", self, self._cannot_put, until):
-            raise Full
+        limit = until(block, timeout) if self.maxsize > 0 else None
+        there = control.active.step("put", self, self._cannot_put, limit)
         if self.is_shutdown:
             raise ShutDown
+        if self.maxsize > 0:
+            _refuse_negative(block, timeout)
+        if not there:
+            if block:
+                deadline_after(timeout)  # One that is too long is refused where it is needed.
+            raise Full
         with _Holding(self._mutex, self._plain):
             self._put(item)
             next(self._count_put)
@@ -385,10 +393,14 @@ class Queue(Generic[T]):
         assert control.active is not None
         if self._mutex._bar.locked():
             control.active.step("acquire", self._mutex, self._mutex._bar.locked)
-        if not control.active.step("get", self, self._cannot_get, until_of(block, timeout)):
-            raise Empty
-        if not self._qsize():
+        there = control.active.step("get", self, self._cannot_get, until(block, timeout))
+        if there and not self._qsize():
             raise ShutDown
+        _refuse_negative(block, timeout)
+        if not there:
+            if block:
+                deadline_after(timeout)  # One that is too long is refused where it is needed.
+            raise Empty
         with _Holding(self._mutex, self._plain):
             return self._get()
 

@@ -208,6 +208,10 @@ class Thread(_standard.Thread):
         """
         if not self._initialized:
             raise RuntimeError("Thread.__init__() not called")
+        if control.active is not None and control.active.controls() and not control.active.is_older(self._task):
+            # A join that comes too early fails, and the one below comes only after the end: no step of it could be
+            # tried before the start in place of after it.
+            control.active.step("is_started", self)
         task = self._task
         if task is None:
             if self._ident is not None:

@@ -103,6 +103,9 @@ class Controller(Protocol):
     def controls(self) -> bool:
         """Whether the calling thread is under control."""
 
+    def is_older(self, task: object) -> bool:
+        """Whether `task` was started before what the calling thread does now, in every schedule."""
+
 
 active: Controller | None = None
 

@@ -179,6 +179,13 @@ class ControlledScheduler(Scheduler):
                     return
                 came = task.switch()
 
+    def is_older(self, task: object) -> bool:
+        """See `Controller.is_older`."""
+        me = getattr(current(), "task", None)
+        if not isinstance(task, ControlledTask) or not isinstance(me, ControlledTask):
+            return False
+        return self.descent.is_older(task.id, me.id)
+
     def add(self, task: UserTask) -> None:
         """See `Scheduler.add`. From a thread under control."""
         if self.stopping:

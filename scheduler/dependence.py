@@ -53,6 +53,8 @@ CLOCK: Final = _Thing("the clock")
 _LOOKS = frozenset(("broken", "is_alive", "is_set", "join", "locked", "n_waiting", "poll", "qsize", "resume"))
 # Operations that are nobody else's business.
 _PRIVATE = frozenset(("acquire_again", "begin", "call", "release_one", "sleep", "yield"))
+# The part of a thread that its end leaves as it is: to ask whether it was started is of no concern to its end.
+_STARTED: Final = "started"
 # Keys that can be compared without asking code of the program.
 PLAIN: Final = frozenset((str, int, bytes, float, bool, type(None), Part))
 
@@ -89,7 +91,11 @@ def _touches(op: str, obj: Any) -> list[Touch]:
         return [(INTERRUPTS, None, CHANGE)]
     if op in _LOOKS or (op == "wait" and hasattr(obj, "is_set")):
         return [(obj, None, LOOK)]
-    if op == "start" or op == "end":
+    if op == "is_started":
+        return [(obj, _STARTED, LOOK)]
+    if op == "start":
+        return [(obj, None, CHANGE), (obj, _STARTED, CHANGE), (THREADS, None, JOIN_IN)]
+    if op == "end":
         return [(obj, None, CHANGE), (THREADS, None, JOIN_IN)]
     if op == "timeout":
         return [(CLOCK, None, CHANGE), *_with_its_lock(obj, op)]

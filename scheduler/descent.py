@@ -29,6 +29,21 @@ class Descent:
             self._origins.append(origin)
         return number
 
+    def is_older(self, one: int, other: int) -> bool:
+        """Whether `one` was started before anything that `other` may do now, in every schedule.
+
+        So it is if `other` started it itself, or if who did so then started `other`, or an ancestor of it.
+        """
+        parent, before = self._origins[one]
+        while other != parent:
+            above, index = self._origins[other]
+            if above == parent:
+                return before < index
+            if not other:
+                return False
+            other = above
+        return True
+
     def path_of(self, number: int) -> str:
         """A thread's descent, by its number."""
         steps = []

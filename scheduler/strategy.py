@@ -25,7 +25,9 @@ class Abandon(Exception):
 
 
 # Operations that change nothing that another thread could notice.
-_QUESTIONS = ("broken", "clock", "enumerate", "is_alive", "is_set", "locked", "n_waiting", "poll", "qsize")
+_QUESTIONS = (
+    "broken", "clock", "enumerate", "is_alive", "is_set", "is_started", "locked", "n_waiting", "poll", "qsize",
+)  # fmt: skip
 READS = frozenset((*_QUESTIONS, "read", "sleep", "yield"))
 
 

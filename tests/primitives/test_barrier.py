@@ -191,6 +191,23 @@ def test_the_default_timeout_is_the_barrier_s() -> None:
     assert Scheduler(clock=clock).run(main) == 8.0
 
 
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_who_has_no_time_to_wait_breaks_it_at_once(timeout: float) -> None:
+    def main() -> list[object]:
+        barrier = Barrier(2)
+        record: list[object] = []
+        # It is ready, and would be there before any time has passed.
+        other = Thread(target=lambda: record.append(barrier.broken), kind="user")
+        other.start()
+        with pytest.raises(BrokenBarrierError):
+            barrier.wait(timeout)
+        record.append("broken")
+        other.join()
+        return record
+
+    assert run_scheduler(main) == ["broken", True]
+
+
 def test_errors_are_threading_s(outcome: Any) -> None:
     for parties in (0, -1):
         assert outcome(Barrier, parties)[0] in (ValueError, outcome(threading.Barrier, parties)[0])

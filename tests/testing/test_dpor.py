@@ -149,6 +149,21 @@ def conditions() -> Hashable:
     return tuple(eaten)
 
 
+def joined_before_it_is_started() -> Hashable:
+    late = threading.Thread(target=int)
+    found: list[str] = []
+
+    def join() -> None:
+        try:
+            late.join()
+            found.append("joined")
+        except RuntimeError as error:
+            found.append(str(error))
+
+    together(join, late.start)
+    return tuple(found)
+
+
 @pytest.mark.parametrize(
     ("program", "classes"),
     [
@@ -163,6 +178,8 @@ def conditions() -> Hashable:
         (crossed_locks, 3),
         # An acquire can't come before the release that lets it through.
         (handed_over, 2),
+        # The join comes before the start, and fails, or after it: then it waits for the end, before which none is.
+        (joined_before_it_is_started, 2),
     ],
 )
 def test_an_execution_for_each_class_and_no_more(program: Callable[[], Hashable], classes: int) -> None:
@@ -176,7 +193,7 @@ def test_an_execution_for_each_class_and_no_more(program: Callable[[], Hashable]
     "program",
     [
         lost_update, same_write, reentrant, crossed_locks, set_and_clear, timed_acquires, try_locks,
-        a_permit_that_is_never_given_back, several_at_once,
+        a_permit_that_is_never_given_back, several_at_once, joined_before_it_is_started,
     ],
 )  # fmt: skip
 def test_no_outcome_is_missed(program: Callable[[], Hashable], early: bool) -> None:

@@ -336,6 +336,26 @@ def test_daemons_that_wait_for_work_are_none() -> None:
     assert (found.failure, found.exhausted) == (None, True)
 
 
+def test_a_bad_timeout_is_refused_when_the_standard_modules_do(outcome: Any) -> None:
+    record: list[object] = []
+
+    def main() -> None:
+        record.clear()
+        semaphore = threading.Semaphore(1)
+        jobs: queue.Queue[int] = queue.Queue(1)
+        record.extend(outcome(semaphore.acquire, True, timeout) for timeout in (1e12, 1e12))
+        record.extend(outcome(jobs.put, 1, True, timeout) for timeout in (1e12, -1, 1e12))
+        record.extend(outcome(jobs.get, True, timeout) for timeout in (-1, 1e12, -1, 1e12))
+        if sys.version_info >= (3, 13):
+            jobs.shutdown()
+            record.extend([outcome(jobs.get, True, -1), outcome(jobs.put, 1, True, -1)])
+
+    main()
+    standard = record.copy()
+    assert explore(main, max_executions=1).failure is None
+    assert record == standard
+
+
 @pytest.mark.parametrize("pause", [0.0, sys.float_info.min, 1e-6])
 def test_what_is_done_for_some_time_comes_to_an_end(pause: float) -> None:
     def main() -> None:
