@@ -291,8 +291,8 @@ class _Races:
         other = self.steps[at]
         if at > event.arrived:
             return event.id in other.choices
-        if event.op == "join":
-            return False  # The other is the end of the thread that is joined.
+        if event.op == "join" and other.op in ("start", "end"):
+            return False  # Of the thread that is joined. (A queue is joined, too: that could have come before a `put`.)
         is_lock = any(part.thing.is_exclusive for part, _way in other.footprint)
         if is_lock and other.op in _HOLDS:
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -164,6 +165,20 @@ def joined_before_it_is_started() -> Hashable:
     return tuple(found)
 
 
+def joined_before_anything_is_put() -> Hashable:
+    jobs: queue.Queue[int] = queue.Queue()
+    order: list[str] = []
+
+    def work() -> None:
+        jobs.put(1)
+        order.append("put")
+        jobs.get()
+        jobs.task_done()
+
+    together(work, lambda: (jobs.join(), order.append("joined")))
+    return tuple(order)
+
+
 @pytest.mark.parametrize(
     ("program", "classes"),
     [
@@ -194,6 +209,7 @@ def test_an_execution_for_each_class_and_no_more(program: Callable[[], Hashable]
     [
         lost_update, same_write, reentrant, crossed_locks, set_and_clear, timed_acquires, try_locks,
         a_permit_that_is_never_given_back, several_at_once, joined_before_it_is_started,
+        joined_before_anything_is_put,
     ],
 )  # fmt: skip
 def test_no_outcome_is_missed(program: Callable[[], Hashable], early: bool) -> None:
