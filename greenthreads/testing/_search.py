@@ -128,7 +128,7 @@ class Search:
                 if self._progress is not None:
                     found.coverage = plan.coverage()
                     self._progress(found)
-                if _now() > end:
-                    break
+            if _now() > end:
+                break
         found.steps = session.steps
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import queue
 import threading
 import time
@@ -14,6 +15,7 @@ from plain import explore, replay
 from together import together
 
 import greenthreads.testing
+from greenthreads.testing import _search
 
 STRATEGIES = ("auto", "dfs", "pct", "pos", "random", "round_robin", "surw")
 
@@ -246,3 +248,10 @@ def test_what_a_function_returns_must_not_be_what_it_should_have_run(returned: A
 def test_what_runs_nothing_is_not_decorated(fn: Any) -> None:
     with pytest.raises(TypeError, match=r"is async|is a generator function"):
         greenthreads.testing.interleave()(fn)
+
+
+def test_the_time_is_looked_at_after_each_execution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_search, "_now", itertools.count().__next__)
+    # One second for each look.
+    found = explore(update_under_a_lock, strategy="random", max_seconds=3)
+    assert found.executions == 4
