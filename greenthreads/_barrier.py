@@ -34,7 +34,7 @@ _TOO_FEW = "parties must be >= 1" if sys.version_info >= (3, 14) else "parties m
 class _Round:
     """One meeting at a barrier."""
 
-    __slots__ = ("_facts", "arrive", "full", "waiters")
+    __slots__ = ("_facts", "arrive", "full", "waiters", "was_reset")
 
     def __init__(self) -> None:
         # Each call counts one more thread in and tells it how many came before it.
@@ -42,6 +42,8 @@ class _Round:
         self.waiters: Waiters = {}
         # Whether the last thread has come; from then on only that one passes the verdict.
         self.full = False
+        # Whether `reset` has broken it, or was about to.
+        self.was_reset = False
         # "passed": the verdict; "next": the round after this one. Each set once.
         self._facts: dict[str, Any] = {}
 
@@ -103,7 +105,7 @@ class Barrier(Unpicklable):
     def _meet(self, meeting: _Round) -> None:
         """All have come. Runs the action, if there is one, and lets them go."""
         meeting.full = True
-        self._round = meeting.following()
+        self._round = following = meeting.following()
         try:
             if self._action is not None:
                 self._action()
@@ -113,6 +115,8 @@ class Barrier(Unpicklable):
             raise
         meeting.end(True)
         if not meeting.passed:
+            if not meeting.was_reset:
+                following.end(False)  # Who broke it may have come before the next round did, and not have seen it.
             raise BrokenBarrierError
 
     def _wait(self, meeting: _Round, deadline: float | None, at_once: bool) -> None:
@@ -143,6 +147,7 @@ class Barrier(Unpicklable):
             control.active.step("reset", self)
         meeting = self._round
         self._round = _Round()
+        meeting.was_reset = True
         meeting.end(False)
 
     def abort(self) -> None:

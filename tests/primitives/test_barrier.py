@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from greenthreads import Barrier, BrokenBarrierError, Thread, ThreadInterrupted, run_scheduler, sleep, yield_now
+from greenthreads._barrier import _Round
 from greenthreads.carriers import Kind
 from scheduler import Scheduler, VirtualClock
 
@@ -189,6 +190,25 @@ def test_the_default_timeout_is_the_barrier_s() -> None:
         return clock.now()
 
     assert Scheduler(clock=clock).run(main) == 8.0
+
+
+@pytest.mark.parametrize(("how", "broken"), [("abort", True), ("reset", False)])
+def test_what_comes_together_with_the_last_thread_counts_afterwards(
+    monkeypatch: pytest.MonkeyPatch, how: str, broken: bool
+) -> None:
+    barrier = Barrier(1)
+    following = _Round.following
+
+    def late(meeting: _Round) -> _Round:
+        # Another kernel thread may be here: the last one has come, and there is no next round yet.
+        monkeypatch.undo()
+        getattr(barrier, how)()
+        return following(meeting)
+
+    monkeypatch.setattr(_Round, "following", late)
+    with pytest.raises(BrokenBarrierError):
+        barrier.wait()
+    assert barrier.broken is broken
 
 
 @pytest.mark.parametrize("timeout", [0, -1])
