@@ -37,6 +37,11 @@ class HandedOver(Unpicklable):
     # Who holds it.
     _owner: Task | None
 
+    @property
+    def is_open(self) -> bool:
+        """For a controlled scheduler: whether nobody holds it. To ask is no step, as it is to ask `locked()`."""
+        return not self._bar.locked()
+
     def _open(self) -> None:
         if self._waiters:
             self._hand_over()

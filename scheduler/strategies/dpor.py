@@ -29,7 +29,7 @@ before which, see happened.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from scheduler.strategies.happened import Footprint, Recording, Step, Steps, dependent, places
 from scheduler.strategy import Abandon, Choice
@@ -133,6 +133,8 @@ class DPOR(Recording[_Node]):
         for chosen in choices:
             if chosen.id == number:
                 self.take(node, chosen)
+                if chosen.op in _HOLDS and _is_open(chosen.obj):
+                    node.op = "in vain"  # Without the lock it fails, and to take the lock could well come first.
                 return chosen
         node.footprint = ()
         self._is_abandoned = True
@@ -255,6 +257,12 @@ class _Sequence:
 # By these a thread takes a lock; those it does while it holds one.
 _TAKES = frozenset(("acquire", "wake"))
 _HOLDS = frozenset(("notify", "release", "wait"))
+
+
+def _is_open(obj: Any) -> bool:
+    """Whether `obj`, or the lock of that condition, is a lock that nobody holds."""
+    lock = getattr(obj, "opened_by_waiting", obj)
+    return bool(getattr(lock, "is_open", False))
 
 
 class _Races:

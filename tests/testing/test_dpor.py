@@ -179,6 +179,33 @@ def joined_before_anything_is_put() -> Hashable:
     return tuple(order)
 
 
+def without_the_lock(misuse: Callable[[Any], object]) -> Hashable:
+    """What fails unless somebody holds the lock, and another thread that takes it."""
+    condition = threading.Condition(threading.Lock())
+    found: list[str] = []
+
+    def attempt() -> None:
+        try:
+            misuse(condition)
+            found.append("done")
+        except RuntimeError as error:
+            found.append(str(error))
+
+    together(attempt, condition.acquire)
+    return tuple(found)
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [lambda c: c.release(), lambda c: c.notify(), lambda c: c.wait(0)],
+    ids=["release", "notify", "wait"],
+)
+def test_what_fails_without_the_lock_may_come_when_it_is_held(misuse: Callable[[Any], object]) -> None:
+    reduced, _few = outcomes(lambda: without_the_lock(misuse), DPOR())
+    assert reduced == outcomes(lambda: without_the_lock(misuse), DepthFirst())[0]
+    assert len(reduced) == 2
+
+
 @pytest.mark.parametrize(
     ("program", "classes"),
     [
