@@ -5,9 +5,10 @@ read virtual time, which passes only while nothing else can happen. Other thread
 watchdog) still find the real ones, for each of these functions asks who is calling. What the code under test made
 before the run is replaced object by object; see `_standins`.
 
-`random` is seeded anew for each execution, what the standard library orders by address is numbered (`_order`), and the
-garbage collector runs between executions, not inside: when it runs depends on what was allocated before, and what it
-runs (finalizers, weak references) may be part of the program.
+`random` and the system's random numbers (`os.urandom`, `uuid4`, `secrets`) are seeded anew for each execution, what the
+standard library orders by address is numbered (`_order`), and the garbage collector runs between executions, not
+inside: when it runs depends on what was allocated before, and what it runs (finalizers, weak references) may be part of
+the program.
 
 Imports are no part of the schedule: only the first execution makes them, and with steps in them it would be different
 from all that follow. So the import system keeps its own locks; to them all threads under control are one.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import gc
 import importlib
 import itertools
+import os
 import random
 import sys
 import threading
@@ -85,6 +87,10 @@ class Environment:
         self._numpy_random: Any = None
         # Seeding takes longer than many an execution: it is done when somebody asks for a random number.
         self._is_seeded = False
+        # What the system's random numbers are in a thread under control, from the first in an execution.
+        self._system = random.Random(0)
+        self._system_at_first: Any = self._system.getstate()
+        self._system_was_asked = False
         self._gc_was_on = False
         self._executions = 0
         # Looks at the clock since anybody did anything.
@@ -119,7 +125,10 @@ class Environment:
         self._stand_ins = StandIns(self._scheduler.host)
         self._workers_before = list(_queues_of_workers)
         ours.replace(time, self._clock_functions())
-        ours.replace(random, self._random_functions())
+        urandom = self._urandom_for(os.urandom)
+        ours.replace(os, {"urandom": urandom})
+        # The name by which `random.SystemRandom`, and `secrets`, have it.
+        ours.replace(random, {**self._random_functions(), "_urandom": urandom})
         ours._names_bound_before()
         self._numbering.apply(ours)
         ours.set(_bootstrap, "_thread", _for_imports)
@@ -142,6 +151,9 @@ class Environment:
     def begin(self, excepthook: Callable[[Any], object]) -> None:
         """Make the world what it was before the last execution. `excepthook` hears of exceptions in threads."""
         self._is_seeded = False
+        if self._system_was_asked:
+            self._system_was_asked = False
+            self._system.setstate(self._system_at_first)
         self._look_takes = _FIRST_LOOK
         self._numbering.begin()
         self._stand_ins.reset()
@@ -184,6 +196,15 @@ class Environment:
 
         names = [name for name in random.__all__ if getattr(getattr(random, name), "__self__", None) is random._inst]
         return {name: seeded(getattr(random, name)) for name in names}
+
+    def _urandom_for(self, real: Callable[[int], bytes]) -> Callable[[int], bytes]:
+        def urandom(size: int, /) -> bytes:
+            if type(size) is not int or size < 0 or type(getattr(current(), "task", None)) is not ControlledTask:
+                return real(size)
+            self._system_was_asked = True
+            return self._system.randbytes(size)
+
+        return urandom
 
     # ---- Clocks ------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 import os
 import random
+import secrets
 import subprocess
 import sys
 import threading
@@ -48,9 +49,14 @@ def alternating() -> Callable[[], bool]:
     return lambda: next(calls) % 7 == 3
 
 
+# Feature: Linux has it. `os.urandom` is under control.
+needs_getrandom = pytest.mark.skipif(not hasattr(os, "getrandom"), reason="there is no getrandom here")
+
 CAUSES: dict[str, tuple[Callable[[], object], str]] = {
-    "urandom": (lambda: os.urandom(1)[0] & 1, "random numbers that nobody can seed: urandom at test_divergence.py:"),
-    "uuid": (lambda: uuid.uuid4().int & 1, "random numbers that nobody can seed: urandom at test_divergence.py:"),
+    "getrandom": (
+        lambda: os.getrandom(1)[0] & 1,
+        "random numbers that nobody can seed: getrandom at test_divergence.py:",
+    ),
     "datetime": (
         lambda: dt.datetime.now(dt.timezone.utc).microsecond & 1,
         "the real clock: datetime.now at test_divergence.py:",
@@ -59,7 +65,59 @@ CAUSES: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("cause", CAUSES)
+RANDOM: dict[str, Callable[[], object]] = {
+    "os.urandom": lambda: os.urandom(4),
+    "uuid.uuid4": lambda: uuid.uuid4().hex,
+    "secrets": lambda: secrets.token_hex(4),
+    "SystemRandom": lambda: random.SystemRandom().random(),
+    "random": lambda: random.randrange(10**6),
+}
+
+
+@pytest.mark.parametrize("source", RANDOM)
+def test_what_is_random_is_the_same_in_each_execution(source: str) -> None:
+    drawn: set[tuple[object, ...]] = set()
+
+    def main() -> None:
+        # As keys of a shared dict they decide which accesses are to the same thing.
+        seen: dict[object, int] = {}
+        made: list[object] = []
+
+        def draw() -> None:
+            key = RANDOM[source]()
+            seen[key] = seen.get(key, 0) + 1
+            made.append(key)
+
+        threads = [threading.Thread(target=draw) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(seen) == 2
+        drawn.add(tuple(sorted(map(repr, made))))
+
+    assert explore(main, strategy="dpor", memory=True, max_seconds=None).failure is None
+    assert len(drawn) == 1
+
+
+def test_outside_of_an_execution_the_system_s_random_numbers_are_its_own() -> None:
+    asked: list[bytes] = []
+
+    def main() -> None:
+        asked.append(os.urandom(8))
+        with pytest.raises(ValueError, match="negative"):
+            os.urandom(-1)
+        with pytest.raises(TypeError):
+            os.urandom("1")  # type: ignore[arg-type]
+
+    real = os.urandom
+    for _ in range(2):
+        assert explore(main, max_executions=1).failure is None
+    assert asked[0] == asked[1] != os.urandom(8)
+    assert os.urandom is real
+
+
+@pytest.mark.parametrize("cause", [pytest.param("getrandom", marks=needs_getrandom), "datetime", "state"])
 def test_the_cause_is_named_and_so_is_the_place(cause: str) -> None:
     decide, guess = CAUSES[cause]
     main = depending_on(decide)
@@ -76,7 +134,7 @@ def test_also_after_somebody_has_set_a_profile_function_for_all_threads() -> Non
     # From then on each thread has its own, and whatever is set meanwhile is taken away at the next switch.
     greenthreads.setprofile(lambda *_args: None)
     greenthreads.setprofile(None)
-    decide, guess = CAUSES["urandom"]
+    decide, guess = CAUSES["datetime"]
     try:
         with pytest.raises(ReplayDivergence) as caught:
             explore(depending_on(decide), strategy="dfs", max_executions=None, max_seconds=30)
@@ -103,6 +161,7 @@ def test_a_failure_that_happens_only_the_first_time_is_none() -> None:
     assert failure.kind == "assertion"
 
 
+@needs_getrandom
 def test_the_order_of_a_set_of_objects() -> None:
     class Thing:
         pass
@@ -112,7 +171,7 @@ def test_the_order_of_a_set_of_objects() -> None:
     def main() -> None:
         things = {Thing() for _ in range(5)}
         # So that the next ones lie elsewhere.
-        kept.append([things, [Thing() for _ in range(random.SystemRandom().randrange(50))]])
+        kept.append([things, [Thing() for _ in range(os.getrandom(1)[0] % 50)]])
         first = min(things, key=id)
         depending_on(lambda: next(iter(things)) is first)()
 
