@@ -134,7 +134,7 @@ def test_a_main_module_that_is_not_the_test_s_is_left_alone(notebook: Notebook, 
     notebook.run(COUNT)
     with instrumented(root=tmp_path) as instrumentation:
         assert instrumentation.coverage == Coverage((), ())
-    assert "__main__" not in explore(lambda: None, strategy="dpor").coverage
+    assert "__main__" not in explore(lambda: None, strategy="dpor", root=str(tmp_path)).coverage
 
 
 def test_an_object_of_a_notebook_is_checked(notebook: Notebook) -> None:
