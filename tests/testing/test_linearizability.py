@@ -15,6 +15,8 @@ import pytest
 from greenthreads.testing import Call, Linearizability, NotLinearizable, check_linearizable, explore
 from greenthreads.testing._scenarios import Result, Scenario, orders_of, scenarios
 
+pytestmark = pytest.mark.alone
+
 
 class Counter:
     """Correct: each method is one critical section."""
