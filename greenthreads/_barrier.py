@@ -34,7 +34,7 @@ _TOO_FEW = "parties must be >= 1" if sys.version_info >= (3, 14) else "parties m
 class _Round:
     """One meeting at a barrier."""
 
-    __slots__ = ("_facts", "arrive", "full", "waiters", "was_aborted", "was_reset")
+    __slots__ = ("_facts", "arrive", "full", "waiters", "was_reset")
 
     def __init__(self) -> None:
         # Each call counts one more thread in and tells it how many came before it.
@@ -44,8 +44,6 @@ class _Round:
         self.full = False
         # Whether `reset` has broken it, or was about to.
         self.was_reset = False
-        # Whether `abort` came when all had met, and some had not left.
-        self.was_aborted = False
         # "passed": the verdict; "next": the round after this one. Each set once.
         self._facts: dict[str, Any] = {}
 
@@ -76,7 +74,7 @@ class Barrier(Unpicklable):
         self._parties = parties
         self._action = action
         self._timeout = timeout
-        self._round = self._met = _Round()
+        self._round = _Round()
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until all parties have come; each gets another number, 0 to `parties - 1`.
@@ -115,7 +113,6 @@ class Barrier(Unpicklable):
             meeting.end(False)
             self._round.end(False)  # The barrier is broken, for those who came early to the next round as well.
             raise
-        self._met = meeting
         meeting.end(True)
         if not meeting.passed:
             if not meeting.was_reset:
@@ -141,7 +138,7 @@ class Barrier(Unpicklable):
             if not meeting.full:
                 meeting.end(False)
             raise
-        if not meeting.passed or meeting.was_aborted:
+        if not meeting.passed:
             raise BrokenBarrierError
 
     def reset(self) -> None:
@@ -154,13 +151,9 @@ class Barrier(Unpicklable):
         meeting.end(False)
 
     def abort(self) -> None:
-        """Break the barrier: who waits, and who comes, gets BrokenBarrierError until it is reset.
-
-        Also who has waited, if all have come and it has not run since.
-        """
+        """Break the barrier: who waits, and who comes, gets BrokenBarrierError until it is reset."""
         if control.active is not None:
             control.active.step("abort", self)
-        self._met.was_aborted = True
         self._round.end(False)
 
     @property

@@ -54,9 +54,9 @@ class ControlledScheduler(Scheduler):
     """Runs executions, one after the other, under a strategy. Enter it once, on one kernel thread, for all of them."""
 
     __slots__ = (
-        "_choose", "_heeded", "_of_execution", "_outer", "abandoned", "alive", "awaited_count", "careful", "changes",
-        "cycles", "deeds", "descent", "early", "every_step", "failure", "max_steps", "memory_steps", "observer",
-        "on_failure", "outside", "patience", "preemptions", "resting", "stopping", "strategy", "trace",
+        "_choose", "_of_execution", "_outer", "abandoned", "alive", "awaited_count", "careful", "changes", "cycles",
+        "deeds", "descent", "early", "every_step", "failure", "max_steps", "memory_steps", "observer", "on_failure",
+        "outside", "patience", "preemptions", "resting", "stopping", "strategy", "trace",
     )  # fmt: skip
 
     task_type = ControlledTask
@@ -92,8 +92,6 @@ class ControlledScheduler(Scheduler):
         # The steps so far: who took each, and to do what; and which of them are preemptions.
         self.trace: list[tuple[int, str]] = []
         self.preemptions: list[int] = []
-        # After how many steps there is something to do: take turns, see patience.py, or give up.
-        self._heeded = self.patience.long_from()
         self.failure: Failure | None = None
         self.stopping = False
         # How often anybody has done anything but ask the same again; and how often anything but look.
@@ -369,7 +367,8 @@ class ControlledScheduler(Scheduler):
         trace.append((chosen.id, chosen.op))
         if self.careful:
             chosen = self._chosen_with_care(chosen)
-        if len(trace) > self._heeded and self._is_too_long(chosen):
+        if len(trace) > self.max_steps:
+            self._run_away(chosen)
             return self.root
         chosen.is_ready = False
         return chosen
@@ -378,7 +377,6 @@ class ControlledScheduler(Scheduler):
         op = chosen.op
         task = self.patience.end_wait(chosen) if type(chosen) is EndOfWait else chosen
         task.last = len(self.trace)
-        self.patience.took(task)
         if self.observer is not None:
             self.observe(task, op)
         return task
@@ -386,14 +384,6 @@ class ControlledScheduler(Scheduler):
     def look_for_care(self) -> None:
         """Whether a decision takes more than to look who could go on may have changed."""
         self.careful = self.patience.is_needed() or self.observer is not None
-
-    def _is_too_long(self, chosen: ControlledTask) -> bool:
-        if len(self.trace) > self.max_steps:
-            self._run_away(chosen)
-            return True
-        self._heeded = self.max_steps
-        self.patience.grows_long()
-        return False
 
     def _run_away(self, chosen: ControlledTask) -> None:
         """Too many steps. While threads ran on and on, some may have waited for one another all the time."""

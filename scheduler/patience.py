@@ -14,11 +14,6 @@ they take turns. That keeps a loop that polls from hanging a depth-first search.
 
 In a loop of timed waits that end early, too, all others must have had a turn before the next one may. (That is such
 an assumption.)
-
-And not every loop that waits for others only looks: it may take a lock, or make an iterator. No more is known of it
-than that it goes on for long. So in an execution that is long, all who could go on take about as many steps from then
-on, whoever the strategy would have: what has no end even then gets nowhere, and was not just kept from it by a thread
-that was never let on.
 """
 
 from __future__ import annotations
@@ -42,18 +37,14 @@ __all__ = ["Patience"]
 
 # The most that time passes at once, in seconds, while threads do nothing but look at the clock.
 _LONGEST_SPIN = 3600.0
-# So many steps are a long execution, or half of those that there may be; and so large a part of them may one thread be
-# ahead of another from then on.
-_LONG = 10_000
-_PART = 50
 
 
 class Patience:
     """Time, and fairness, of one scheduler; `begin` before each execution."""
 
     __slots__ = (
-        "_overdue", "_scheduler", "_spinning", "_spun_seconds", "_turns", "early", "has_assumed", "has_passed_over",
-        "jumps", "was_used",
+        "_overdue", "_scheduler", "_spinning", "_spun_seconds", "early", "has_assumed", "has_passed_over", "jumps",
+        "was_used",
     )  # fmt: skip
 
     def __init__(self, scheduler: ControlledScheduler, early: bool) -> None:
@@ -71,8 +62,6 @@ class Patience:
         """Nobody spins, nothing is due."""
         self._spinning = False
         self._spun_seconds = 0.001
-        # How many steps each thread has taken since the execution is long; None until then.
-        self._turns: dict[int, int] | None = None
         # How often time has passed.
         self.jumps = 0
         # Waits that were due together and may end at any moment: whose, what ends them, and the thread's timer if it is
@@ -81,7 +70,7 @@ class Patience:
 
     def is_needed(self) -> bool:
         """Whether a decision takes more than to look who could go on."""
-        return self.early or self._spinning or bool(self._overdue) or self._turns is not None
+        return self.early or self._spinning or bool(self._overdue)
 
     # ---- Who could go on ---------------------------------------------------------------------------------------------
 
@@ -91,8 +80,6 @@ class Patience:
         while True:
             if self._spinning and able:
                 able = self._fair(able)
-            if self._turns is not None and len(able) > 1:
-                able = self._in_turn(able, self._turns)
             if self.early or self._overdue:
                 able += self._waits_that_may_end(able)
                 able.sort(key=_by_id)
@@ -118,27 +105,6 @@ class Patience:
             scheduler.deeds += 1
             self._spun_seconds = min(2 * self._spun_seconds, _LONGEST_SPIN)
         return [min(choices, key=_last)]
-
-    def long_from(self) -> int:
-        """After how many steps an execution is long."""
-        return min(_LONG, self._scheduler.max_steps // 2)
-
-    def grows_long(self) -> None:
-        """The execution is long. From now on all take turns."""
-        self._turns = {}
-        self._scheduler.careful = True
-
-    def took(self, task: ControlledTask) -> None:
-        """It takes a step."""
-        if self._turns is not None:
-            self._turns[task.id] = self._turns.get(task.id, 0) + 1
-
-    def _in_turn(self, choices: list[Any], turns: dict[int, int]) -> list[Any]:
-        most = min(turns.get(t.id, 0) for t in choices) + self.long_from() // _PART
-        found = [t for t in choices if turns.get(t.id, 0) <= most]
-        if len(found) < len(choices):
-            self._leave_out(assumed=True)
-        return found
 
     def _leave_out(self, assumed: bool) -> None:
         self.was_used = True

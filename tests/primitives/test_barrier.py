@@ -10,7 +10,6 @@ import pytest
 from greenthreads import Barrier, BrokenBarrierError, Thread, ThreadInterrupted, run_scheduler, sleep, yield_now
 from greenthreads._barrier import _Round
 from greenthreads.carriers import Kind
-from greenthreads.testing import explore
 from scheduler import Scheduler, VirtualClock
 
 
@@ -242,62 +241,3 @@ def test_repr() -> None:
     shown.append(repr(barrier))
     name = f"greenthreads.Barrier at {id(barrier):#x}"
     assert shown == [f"<{name}: waiters=0/2>", f"<{name}: broken>"]
-
-
-@pytest.mark.parametrize("how", ["abort", "reset"])
-def test_an_abort_breaks_it_also_for_who_has_met_and_not_run_since(how: str) -> None:
-    """As the standard one: a `reset` lets them go."""
-    record: list[str] = []
-    barrier = Barrier(2)
-
-    def wait() -> None:
-        try:
-            barrier.wait()
-            record.append("met")
-        except BrokenBarrierError:
-            record.append("broken")
-
-    def main() -> None:
-        thread = Thread(target=wait)
-        thread.start()
-        yield_now()
-        assert barrier.wait() == 1
-        getattr(barrier, how)()
-        thread.join()
-        # Those of a later meeting are not concerned.
-        barrier.reset()
-        thread = Thread(target=wait)
-        thread.start()
-        assert barrier.wait() in (0, 1)
-        thread.join()
-
-    run_scheduler(main)
-    assert record == ["broken" if how == "abort" else "met", "met"]
-
-
-@pytest.mark.parametrize("strategy", ["dfs", "dpor"])
-def test_an_exploration_sees_both_ends_of_an_abort_after_the_meeting(strategy: str) -> None:
-    seen: set[tuple[object, ...]] = set()
-
-    def main() -> None:
-        barrier = threading.Barrier(2)
-        got: list[object] = [None, None]
-
-        def wait(place: int) -> None:
-            try:
-                got[place] = barrier.wait()
-            except BrokenBarrierError:
-                got[place] = "broken"
-            else:
-                barrier.abort()
-
-        threads = [threading.Thread(target=wait, args=(place,)) for place in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        seen.add(tuple(got))
-
-    found = explore(main, strategy=strategy, memory=False, max_executions=None, max_seconds=None)
-    assert found.exhausted
-    assert seen == {(0, 1), (1, 0), ("broken", 1), (1, "broken")}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from bugs import OPERATIONS_ONLY
-from plain import explore, replay
+from plain import explore
 from together import together
 
-from greenthreads.testing._session import Livelock, Session
+from greenthreads.testing._session import Session
 from scheduler.strategies import by_name
 
 
@@ -192,55 +192,3 @@ def test_while_all_others_poll_the_only_sleeper_wakes(strategy: str) -> None:
 
     found = explore(test, strategy=strategy, max_executions=100)
     assert found.failure is None, found.failure.report()
-
-
-@pytest.mark.parametrize("strategy", ["dpor", "dfs", "random", "round_robin"])
-def test_a_loop_that_takes_a_lock_to_look_waits_for_others_too(strategy: str) -> None:
-    def main() -> None:
-        lock = threading.Lock()
-        done = False
-
-        def wait() -> None:
-            while True:
-                with lock:
-                    if done:
-                        return
-
-        def finish() -> None:
-            nonlocal done
-            with lock:
-                done = True
-
-        threads = [threading.Thread(target=each) for each in (wait, finish)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    found = explore(main, strategy=strategy, max_executions=5, max_steps=1_000)
-    # It was let on no more than is fair, so there is no livelock; and that it got nowhere is not known.
-    assert (found.failure, found.exhausted) == (None, False)
-
-
-def test_threads_that_get_nowhere_in_turns_are_a_livelock() -> None:
-    def main() -> None:
-        lock = threading.Lock()
-        done = False
-
-        def wait() -> None:
-            while True:
-                with lock:
-                    if done:
-                        return
-
-        threads = [threading.Thread(target=wait) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    found = explore(main, strategy="dpor", max_steps=1_000)
-    assert found.failure is not None
-    assert found.failure.kind == "livelock"
-    with pytest.raises(Livelock):
-        replay(main, found.failure.trace, max_steps=1_000)
