@@ -87,10 +87,9 @@ class Environment:
         self._numpy_random: Any = None
         # Seeding takes longer than many an execution: it is done when somebody asks for a random number.
         self._is_seeded = False
-        # What the system's random numbers are in a thread under control, from the first in an execution.
-        self._system = random.Random(0)
-        self._system_at_first: Any = self._system.getstate()
-        self._system_was_asked = False
+        # What threads under control get for the system's random numbers.
+        self._system = random.Random()
+        self._system_is_seeded = False
         self._gc_was_on = False
         self._executions = 0
         # Looks at the clock since anybody did anything.
@@ -150,10 +149,7 @@ class Environment:
 
     def begin(self, excepthook: Callable[[Any], object]) -> None:
         """Make the world what it was before the last execution. `excepthook` hears of exceptions in threads."""
-        self._is_seeded = False
-        if self._system_was_asked:
-            self._system_was_asked = False
-            self._system.setstate(self._system_at_first)
+        self._is_seeded = self._system_is_seeded = False
         self._look_takes = _FIRST_LOOK
         self._numbering.begin()
         self._stand_ins.reset()
@@ -201,9 +197,12 @@ class Environment:
         def urandom(size: int, /) -> bytes:
             if type(size) is not int or size < 0 or type(getattr(current(), "task", None)) is not ControlledTask:
                 return real(size)
-            self._system_was_asked = True
+            if not self._system_is_seeded:
+                self._system_is_seeded = True
+                self._system.seed(0)
             return self._system.randbytes(size)
 
+        urandom.__qualname__ = real.__name__
         return urandom
 
     # ---- Clocks ------------------------------------------------------------------------------------------------------
