@@ -16,11 +16,9 @@ from greenthreads.testing._session import Session
 from scheduler.strategies import RoundRobin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = [
-    "Call", "Order", "Orders", "Result", "Scenario", "in_words", "must_fit", "orders_of", "perform", "scenarios",
-]  # fmt: skip
+__all__ = ["Call", "Order", "Orders", "Result", "Scenario", "in_words", "orders_of", "perform", "scenarios"]
 
 # A scenario with more orders than these is refused: they are all tried.
 _MOST_ORDERS: Final = 2_000
@@ -163,6 +161,11 @@ class _OneByOne:
         self._turns: tuple[int, ...] = ()
 
     def _run(self, obj: object) -> None:
+        if not self._known:
+            # What does not fit fails in each order in the same way, and that would be right.
+            for call in itertools.chain(*self._scenario.threads, self._scenario.afterwards):
+                if isinstance(call, Call):
+                    call.must_fit(obj)
         left = [iter(calls) for calls in self._scenario.threads]
         done: tuple[int, ...] = ()
         for turn in self._turns:
@@ -221,26 +224,11 @@ class _OneByOne:
         return Order(turns, (*map(tuple, results), self._last[turns]))
 
 
-def must_fit(calls: Iterable[Callable[[Any], object]], make: Callable[[], object]) -> None:
-    """Raise what is wrong with `calls` for what `make` makes, before each of them fails in all orders in the same way.
-
-    And what `make` raises.
-    """
-
-    def look(obj: object) -> None:
-        for call in calls:
-            if isinstance(call, Call):
-                call.must_fit(obj)
-
-    # As in `_OneByOne`.
-    with Session(lambda: look(make()), memory=None) as session:
-        outcome = session.run(RoundRobin())
-    if outcome is not None:
-        raise outcome.exception
-
-
 def orders_of(scenario: Scenario, make: Callable[[], object]) -> Orders:
-    """What the calls return in each order, on an object that `make` makes. ValueError if there are too many orders."""
+    """What the calls return in each order, on an object that `make` makes. ValueError if there are too many orders.
+
+    AttributeError or TypeError for a `Call` that the object does not have, or can't take.
+    """
     count, placed = 1, 0
     for calls in scenario.threads:
         for number in range(1, len(calls) + 1):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from greenthreads.testing._memory import included, root_of
 from greenthreads.testing._recorder import Announcement
-from greenthreads.testing._scenarios import Call, Scenario, in_words, must_fit, orders_of, perform, scenarios
+from greenthreads.testing._scenarios import Call, Scenario, in_words, orders_of, perform, scenarios
 from greenthreads.testing.explore import explore
 from scheduler import control
 from scheduler.kernel import current_task
@@ -172,7 +172,6 @@ def check_linearizable(
     model = model or make
     _check(calls, make, model, consistency, threads=threads, calls_each=calls_each, max_scenarios=max_scenarios)
     began = _now()
-    must_fit([*calls, *afterwards, *(call for each in scenario or () for call in each)], make)
     given = None if scenario is None else Scenario(tuple(tuple(each) for each in scenario), tuple(afterwards))
     drawn = iter([given]) if given is not None else scenarios(calls, tuple(afterwards), threads, calls_each, seed)
     # The function that is explored is this package's, and the project that of `make`.

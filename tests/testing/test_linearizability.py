@@ -149,9 +149,9 @@ def test_sequential_consistency_asks_for_less() -> None:
     error = broken(Deaf, calls, model=Register)
     assert error.scenario.threads in (((calls[0],), (calls[1],)), ((calls[1],), (calls[0],)))
     seen = check_linearizable(
-        Deaf, calls, model=Register, consistency="sequential", max_scenarios=8, max_seconds=None
+        Deaf, calls, model=Register, consistency="sequential", max_scenarios=20, max_seconds=None
     )
-    assert seen.scenarios == 8
+    assert seen.scenarios == 20
 
 
 class Stack:
@@ -231,9 +231,9 @@ class Plain:
 @pytest.mark.parametrize("make", [queue.Queue, queue.SimpleQueue])
 def test_the_standard_queues_are_linearizable(make: Callable[[], object]) -> None:
     calls = [Call("put", 1), Call("put", 2), Call("get", block=False), Call("get", timeout=1), Call("qsize")]
-    seen = check_linearizable(make, calls, model=Plain, max_scenarios=16, max_executions=50, max_seconds=None)
-    assert seen.scenarios == 16
-    assert seen.exhausted >= 12
+    seen = check_linearizable(make, calls, model=Plain, max_scenarios=25, max_executions=50, max_seconds=None)
+    assert seen.scenarios == 25
+    assert seen.exhausted >= 15
 
 
 def test_scenarios_are_drawn_by_the_seed_and_no_two_are_alike() -> None:
