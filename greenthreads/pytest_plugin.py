@@ -276,6 +276,9 @@ class _TestWithExamples(_Test):
 
     def __init__(self, item: pytest.Function) -> None:
         super().__init__(item)
+        self._function = _undecorated(item.obj)
+        self._most = _examples.most_examples(self._function)
+        self._options = _examples.options_of_one(self._function, self._options)
         self._found: list[Exploration] = []
         # How many examples could follow the schedule that was to be replayed.
         self._replayed_with = 0
@@ -283,18 +286,12 @@ class _TestWithExamples(_Test):
     def run(self) -> None:
         """Have Hypothesis draw examples, and make one small that fails; raise what that has raised, with the report."""
         __tracebackhide__ = True
-        item, function = self._item, _undecorated(self._item.obj)
-        trace = item.config.getoption("interleave_replay")
-        self._options = _examples.options_of_one(function, self._options)
-        self._most = _examples.most_examples(function)
+        trace = self._item.config.getoption("interleave_replay")
         explored = self._explore_one if trace is None else functools.partial(self._replay_one, trace)
         try:
-            with _examples.each_example(function, explored):
-                if function is item.obj:
-                    # Not the item's own, which we have replaced.
-                    type(item).runtest(item)
-                else:
-                    function(**{name: item.funcargs[name] for name in item._fixtureinfo.argnames})
+            with _examples.each_example(self._function, explored):
+                # pytest's way to run it: the item's own is this method.
+                type(self._item).runtest(self._item)
         finally:
             self._summarize_examples(trace)
         if trace is not None and not self._replayed_with:
@@ -319,15 +316,12 @@ class _TestWithExamples(_Test):
 
     def _summarize_examples(self, trace: str | None) -> None:
         if trace is not None:
-            line = f"one schedule, replayed with {self._replayed_with} examples that could follow it"
+            self._say(f"one schedule, replayed with {self._replayed_with} examples that could follow it")
         elif self._found:
             exhausted = sum(each.exhausted for each in self._found)
             executions = sum(each.executions for each in self._found)
             line = f"{len(self._found)} examples, {exhausted} of them exhausted, in {executions} executions"
-            line += f"; of the last: {self._found[-1].coverage}"
-        else:
-            return
-        self._say(line)
+            self._say(f"{line}; of the last: {self._found[-1].coverage}")
 
 
 class Mutating:

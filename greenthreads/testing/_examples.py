@@ -11,14 +11,12 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, Any
 
+from greenthreads.testing._search import MOST_EXECUTIONS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["draws_while_it_runs", "each_example", "has_examples", "most_examples", "options_of_one"]
-
-# What an exploration may take, if nobody says otherwise.
-_EXECUTIONS = 10_000
-
 
 def has_examples(function: Any) -> bool:
     """Whether `function` is a test that `given` has made."""
@@ -35,11 +33,15 @@ def each_example(function: Any, explored: Callable[[Callable[[], object]], objec
     """While this is entered, call `explored(run)` where the test would be called, with what makes that call.
 
     Meanwhile there is no deadline, which is one for a call and not for an exploration; nor does Hypothesis explain
-    failures, which it does by the lines that have run, ours among them.
+    failures, which it does by the lines that have run, ours among them. Inside of another one it changes nothing: the
+    outermost explores.
     """
     function = getattr(function, "__func__", function)
     handle, settings = function.hypothesis, getattr(function, "_hypothesis_internal_use_settings", None)
     inner = handle.inner_test
+    if hasattr(inner, "explores_each"):
+        yield
+        return
 
     @functools.wraps(inner)
     def explored_inner(*args: Any, **kwargs: Any) -> None:
@@ -47,13 +49,14 @@ def each_example(function: Any, explored: Callable[[Callable[[], object]], objec
         # With `interleave` below `given` the test explores by itself.
         test = vars(inner)["__wrapped__"] if getattr(inner, "interleaved", None) is inner else inner
         for each in (*args, *kwargs.values()):
-            if type(each).__name__ == "DataObject":
+            if type(each).__name__ == "DataObject":  # Not every version has the class where others may see it.
                 raise TypeError(
                     "data() draws while the test runs, and would draw something else in each execution: "
                     "give what is drawn as an argument"
                 )
         explored(functools.partial(test, *args, **kwargs))
 
+    explored_inner.explores_each = True  # type: ignore[attr-defined]
     handle.inner_test = explored_inner
     if settings is not None:
         phases = [phase for phase in settings.phases if phase.name != "explain"]
@@ -79,7 +82,7 @@ def options_of_one(function: Any, options: dict[str, Any]) -> dict[str, Any]:
     """
     examples = most_examples(function)
     seconds = options.get("max_seconds")
-    executions = options.get("max_executions", _EXECUTIONS)
+    executions = options.get("max_executions", MOST_EXECUTIONS)
     # What `assume` raises: then it is no example.
     from hypothesis.errors import UnsatisfiedAssumption
 

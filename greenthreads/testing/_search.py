@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from greenthreads.testing._exploration import Exploration
     from greenthreads.testing._session import Outcome, Session
 
-__all__ = ["Search"]
+__all__ = ["MOST_EXECUTIONS", "Search"]
+
+# How many executions an exploration may have, if nobody says otherwise.
+MOST_EXECUTIONS = 10_000
 
 # How many executions are looked at for data races; after that it is one in 32.
 _LOOKED_AT = 20

@@ -17,7 +17,7 @@ from greenthreads.testing import _coverage, _examples, _repeat
 from greenthreads.testing._divergence import divergence
 from greenthreads.testing._exploration import Exploration, Failure
 from greenthreads.testing._memory import watched
-from greenthreads.testing._search import Search
+from greenthreads.testing._search import MOST_EXECUTIONS, Search
 from greenthreads.testing._session import MOST_STEPS, Outcome, Session
 from greenthreads.testing._shrink import shrink
 from greenthreads.testing._store import Store
@@ -43,7 +43,7 @@ def explore(
     fn: Callable[[], object],
     *,
     strategy: str | Strategy = "auto",
-    max_executions: int | None = 10_000,
+    max_executions: int | None = MOST_EXECUTIONS,
     max_seconds: float | None = 10.0,
     seed: int = 0,
     preemption_bound: int | None = None,

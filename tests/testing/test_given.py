@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import threading
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from together import together
 
 from greenthreads.testing import interleave
 
@@ -19,16 +19,10 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from greenthreads.testing import interleave
+from together import together
 
 settings.register_profile("here", database=None, derandomize=True, max_examples=20)
 settings.load_profile("here")
-
-def together(bodies):
-    threads = [threading.Thread(target=body) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 class Cache:
     def __init__(self):
@@ -47,7 +41,7 @@ class Cache:
             return self.get(key)
 
 def made_once(get, cache, keys):
-    together([lambda key=key: get(key) for key in keys])
+    together(*[lambda key=key: get(key) for key in keys])
     assert sorted(cache.made) == sorted(set(keys))
 """
 
@@ -98,7 +92,7 @@ def test_the_smallest_example_fails_on_the_smallest_schedule(run: Run) -> None:
 def test_an_assumption_is_no_failure_and_an_exploration_has_no_deadline(run: Run) -> None:
     result = run(
         "@settings(deadline=0.001)\n@given(n=st.integers(0, 3))\n"
-        "def test_fine(n):\n    assume(n != 1)\n    together([lambda: None] * n)\n",
+        "def test_fine(n):\n    assume(n != 1)\n    together(*[lambda: None] * n)\n",
         "--interleave",
     )
     result.assert_outcomes(passed=1)
@@ -111,7 +105,7 @@ def test_methods_and_fixtures(run: Run) -> None:
         "class TestIt:\n"
         "    @pytest.mark.interleave(strategy='dpor')\n"
         "    @given(n=st.integers(0, 3))\n"
-        "    def test_method(self, one, n):\n        together([lambda: None] * (n + one))\n"
+        "    def test_method(self, one, n):\n        together(*[lambda: None] * (n + one))\n"
         "class Case(unittest.TestCase):\n"
         "    def setUp(self):\n        self.cache = Cache()\n"
         f"    {KEYS}"
@@ -128,7 +122,8 @@ def test_a_decorated_test_and_limits_of_its_own(run: Run) -> None:
         f"@interleave(max_executions=40, strategy='random')\n{SAFE}"
         f"@interleave()\n{BROKEN}"
         "class Case(unittest.TestCase):\n"
-        f"    @interleave()\n    {KEYS}    def test_case(self, keys):\n        pass\n"
+        "    def setUp(self):\n        self.cache = Cache()\n"
+        f"    @interleave()\n    {KEYS}    def test_case(self, keys):\n        assert self.cache.made == []\n"
     )
     result.assert_outcomes(passed=2, failed=1)
     text = text_of(result)
@@ -187,11 +182,7 @@ def adds_up(n: int) -> None:
         nonlocal total
         total += 1
 
-    threads = [threading.Thread(target=add) for _ in range(n)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(*[add] * n)
     assert total == n
 
 
