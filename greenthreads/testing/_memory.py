@@ -84,10 +84,12 @@ def watched(memory: bool, include: Sequence[str], root: str | None, fn: Callable
 
 def included(include: Sequence[str], fn: Callable[..., Any]) -> tuple[str, ...]:
     """`include`, and the main module if `fn`, a function or a class, was typed into it: then it is in no folder."""
-    main = vars(sys.modules["__main__"])
+    if not _is_in_no_file(fn):
+        return tuple(include)
+    main, plain = vars(sys.modules["__main__"]), _plain(fn)
     # Another namespace may be called so as well, as a doctest's is.
-    of_main = _plain(fn).__module__ == "__main__" and getattr(_plain(fn), "__globals__", main) is main
-    return (*include, "__main__") if of_main and _is_in_no_file(fn) else tuple(include)
+    is_of_main = plain.__module__ == "__main__" and getattr(plain, "__globals__", main) is main
+    return (*include, "__main__") if is_of_main else tuple(include)
 
 
 def _is_in_no_file(fn: Callable[..., Any]) -> bool:

@@ -266,21 +266,19 @@ class Instrumentation:
                 continue  # A module that is being run now: it is not run again.
             of = codes.get(code.co_filename)
             other = None if of is None else of.instrumented(code)
-            if other is None and not os.path.exists(code.co_filename):
-                # (`<string>` is what many call a file that there is not.)
-                if id(function.__globals__) in namespaces:
-                    name = namespaces[id(function.__globals__)]
-                    self._made_by_exec.setdefault(name, set()).add(function.__qualname__)
-            elif of is None:
-                pass  # In a file that is not instrumented.
-            elif other is None:
-                # Others only say that they are of this file, as what a decorator makes of a function of it may.
-                if function.__globals__ is of.namespace:
-                    self._changed.setdefault(code.co_filename, set()).add(function.__qualname__)
-            elif len(code.co_freevars) == len(function.__closure__ or ()):
+            if other is not None:
                 # Others are garbage that the collector has emptied, and that is still in its lists.
-                function.__code__ = other
-                self._exchanged.append((function, code))
+                if len(code.co_freevars) == len(function.__closure__ or ()):
+                    function.__code__ = other
+                    self._exchanged.append((function, code))
+            elif not os.path.exists(code.co_filename):
+                # (`<string>` is what many call a file that there is not, in modules that are not instrumented, too.)
+                name = namespaces.get(id(function.__globals__))
+                if name is not None:
+                    self._made_by_exec.setdefault(name, set()).add(function.__qualname__)
+            elif of is not None and function.__globals__ is of.namespace:
+                # Others only say that they are of this file, as what a decorator makes of a function of it may.
+                self._changed.setdefault(code.co_filename, set()).add(function.__qualname__)
 
     def _namespaces(self) -> dict[int, str]:
         """The names of the modules, by the identity of their namespaces."""

@@ -174,6 +174,12 @@ def test_a_test_whose_source_nobody_has_is_named(tmp_path: Path) -> None:
     assert "not seen" not in explore(print, strategy="dpor", root=str(tmp_path)).coverage
 
 
+def test_what_belongs_to_no_module_is_explored(tmp_path: Path) -> None:
+    look = functools.partial(dict.get, {}, 1)
+    assert not hasattr(look.func, "__module__")
+    assert explore(look, strategy="dpor", root=str(tmp_path)).exhausted
+
+
 SHOW = "from greenthreads.testing import explore\nprint(explore(test, strategy='dpor', max_seconds=None))\n"
 
 
