@@ -262,7 +262,7 @@ _HOLDS = frozenset(("notify", "release", "wait"))
 def _is_open(obj: Any) -> bool:
     """Whether `obj`, or the lock of that condition, is a lock that nobody holds."""
     lock = getattr(obj, "opened_by_waiting", obj)
-    return bool(getattr(lock, "is_open", False))
+    return bool(getattr(type(lock), "is_exclusive", False)) and bool(lock.is_open)
 
 
 class _Races:
