@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from greenthreads.testing._session import Session
     from scheduler.strategy import Strategy
 
-__all__ = ["Coverage", "LeftOut", "is_exhausted", "sentence"]
+__all__ = ["Coverage", "LeftOut", "beside", "is_exhausted", "sentence"]
 
 # A coverage names so many modules, or packages.
 _MOST_NAMES: Final = 5
@@ -55,6 +55,12 @@ def sentence(session: Session, plan: Strategy, found: Exploration) -> str:
     if left:
         text += f"; {left} thread{'s' * (left != 1)} would not end with the execution, and stayed behind"
     return text
+
+
+def beside(executions: int, processes: int) -> str:
+    """What other processes have drawn: the end of a sentence."""
+    others = f"{processes} other processes" if processes > 1 else "another process"
+    return f"; {executions} more were drawn in {others}"
 
 
 # ---- Memory ----------------------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ def options_of_one(function: Any, options: dict[str, Any]) -> dict[str, Any]:
     """The options of an exploration of one example, where `options` are the test's: each has its part of the limits.
 
     If they say nothing of time, it is executions alone that are counted: an example that has failed shall fail again.
+    One process explores it, whatever they say: to fork takes longer than most examples.
     """
     examples = most_examples(function)
     seconds = options.get("max_seconds")
@@ -91,4 +92,5 @@ def options_of_one(function: Any, options: dict[str, Any]) -> dict[str, Any]:
         "max_executions": None if executions is None else max(1, executions // examples),
         "max_seconds": None if seconds is None else seconds / examples,
         "passes": (UnsatisfiedAssumption, *options.get("passes", ())),
+        "workers": 1,
     }

@@ -18,12 +18,21 @@ if TYPE_CHECKING:
     from greenthreads.testing._session import Outcome, Session
     from scheduler.strategy import Strategy
 
-__all__ = ["confirm", "explain"]
+__all__ = ["confirm", "explain", "fails_again"]
 
 
 def confirm(session: Session, outcome: Outcome) -> None:
     """Run a failing execution again: it must fail again. ReplayDivergence if not."""
     _the_same(session.run(Replay(outcome.decisions)), outcome)
+
+
+def fails_again(session: Session, trace: str) -> Outcome:
+    """Run the schedule of `trace`, which has failed in another process. ReplayDivergence if it does not fail here."""
+    decisions = session.numbered(traces.decode(trace))
+    outcome = session.run(Replay(decisions))
+    if outcome is None:
+        raise ReplayDivergence(len(decisions) - 1, (decisions[-1][0], "fail, as in another process"), [])
+    return outcome
 
 
 def _the_same(again: Outcome | None, outcome: Outcome) -> Outcome:

@@ -38,6 +38,8 @@ class Search:
     """Looks in `session` for an execution that fails, and keeps the books in `found`.
 
     `plan` is the strategy; `anew` makes another one like it, None if somebody has brought an object of their own.
+    If it `measures`, the first execution of all shows how many steps the others may have. `stops`, asked after each
+    execution, says that no more are wanted.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class Search:
         *,
         max_executions: int | None,
         max_seconds: float | None,
+        measures: bool,
         progress: Callable[[Exploration], object] | None,
         looks_for_races: bool,
+        stops: Callable[[], bool] | None = None,
     ) -> None:
         self._session = session
         self._found = found
@@ -58,20 +62,21 @@ class Search:
         self._anew = anew
         self._most = float("inf") if max_executions is None else max_executions
         self._seconds = float("inf") if max_seconds is None else max_seconds
+        self._measures = measures
         self._progress = progress
         self._looks_for_races = looks_for_races
+        self._stops = stops
 
-    def run(self, first: Sequence[str], measure: bool) -> Outcome | None:
+    def run(self, first: Sequence[str]) -> Outcome | None:
         """Run executions until one fails: how it did, or None. Those of the traces in `first` come first.
 
-        With `measure` the first of all shows how many steps the others may have. ReplayDivergence if the program does
-        not do the same under the same schedule.
+        ReplayDivergence if the program does not do the same under the same schedule.
         """
         if self._anew is None:
             # All executions are made as somebody's own strategy says: no rehearsal, and no second beginning.
             return self._try_traces(first) or self._follow_plan()
         try:
-            return self._rehearse(measure) or self._try_traces(first) or self._follow_plan()
+            return self._rehearse() or self._try_traces(first) or self._follow_plan()
         except ReplayDivergence:
             # What a program does once, the first time (an import, a cache that is filled), is done now: begin anew.
             self.plan = self._anew()
@@ -83,18 +88,18 @@ class Search:
             return "replay"
         return self.plan.current.name if isinstance(self.plan, Portfolio) else self.plan.name
 
-    def _rehearse(self, measure: bool) -> Outcome | None:
+    def _rehearse(self) -> Outcome | None:
         """One execution beforehand: what is imported, cached and made once is there then for all the others.
 
-        With `measure` it may be long; if it ends, the others may be longer.
+        To measure, it may be long; if it ends, the others may be longer.
         """
         session, scheduler = self._session, self._session.scheduler
         rehearsal = Strategy()
         rehearsal.learns = True
-        if measure:
+        if self._measures:
             scheduler.max_steps = _LONG
         outcome = session.run(rehearsal)
-        if measure:
+        if self._measures:
             scheduler.max_steps = max(MOST_STEPS, 4 * len(scheduler.trace))
             if outcome is not None and outcome.kind == "livelock":
                 scheduler.max_steps = MOST_STEPS
@@ -117,7 +122,7 @@ class Search:
         return None
 
     def _follow_plan(self) -> Outcome | None:
-        session, found, plan, run = self._session, self._found, self.plan, self._session.run
+        session, found, plan, run, stops = self._session, self._found, self.plan, self._session.run, self._stops
         end = _now() + self._seconds
         while found.executions < self._most and plan.begin():
             found.executions += 1
@@ -131,7 +136,7 @@ class Search:
                 if self._progress is not None:
                     found.coverage = plan.coverage()
                     self._progress(found)
-            if _now() > end:
+            if _now() > end or (stops is not None and stops()):
                 break
         found.steps = session.steps
         return None

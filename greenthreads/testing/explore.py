@@ -1,6 +1,6 @@
 """`explore`, `interleave` and `replay`: what users of the harness call.
 
-    explore:  search for an execution that fails (_search.py)
+    explore:  search for an execution that fails (_search.py), maybe in several processes (_workers.py)
               -> run it again (a failure that can't be repeated is not reported as one)
               -> shrink it (_shrink.py) -> run it once more, with a record of each step, for the report (_repeat.py)
 """
@@ -13,7 +13,7 @@ import inspect
 import time
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
-from greenthreads.testing import _coverage, _examples, _repeat
+from greenthreads.testing import _coverage, _examples, _repeat, _workers
 from greenthreads.testing._divergence import divergence
 from greenthreads.testing._exploration import Exploration, Failure
 from greenthreads.testing._memory import watched
@@ -21,10 +21,11 @@ from greenthreads.testing._search import MOST_EXECUTIONS, Search
 from greenthreads.testing._session import MOST_STEPS, Outcome, Session
 from greenthreads.testing._shrink import shrink
 from greenthreads.testing._store import Store
+from greenthreads.testing._workers import Finding, Workers
 from scheduler import trace as traces
 from scheduler.errors import ReplayDivergence
 from scheduler.frames import traceback_of_the_program
-from scheduler.strategies import Replay, by_name
+from scheduler.strategies import Replay, beside, by_name
 from scheduler.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def explore(
     progress: Callable[[Exploration], object] | None = None,
     store: Store | None = None,
     name: str | None = None,
+    workers: int = 1,
 ) -> Exploration:
     """Run `fn()` under many schedules until one fails, the budget is spent, or there is none left.
 
@@ -85,18 +87,25 @@ def explore(
     of the later ones: to look for them takes time), or with "fail" make an execution fail, or are not looked for. A
     comment "benign race" on the line of either access declares that it is meant to be.
 
+    With `workers` so many processes search at once, this one among them, and the first failure that any of them finds
+    is told; which one that is depends on how fast they are. They are forks: what `fn` has beside memory (files, ports)
+    they share. `max_executions` is for all of them together. Beside "auto" the others draw their schedules, in one way
+    each; a strategy that enumerates can't be divided.
+
     Blocks. Raises ReplayDivergence, with a guess at the cause, if `fn` does not do the same under the same schedule.
     """
     _check(fn, include, races=races, timeouts=timeouts)
     _check_store(store, first)
     _check_limits(max_executions=max_executions, max_seconds=max_seconds, max_steps=max_steps, stuck_after=stuck_after)
     plan, anew = _plan(strategy, seed, preemption_bound, memory)
+    others_plan = _plan_beside(strategy, seed, _workers.checked(workers))
     name = name or f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__name__)}"
     kept = [] if store is None else store.traces(name)
     before = [*kept, *first]
     found = Exploration(plan.name)
     began = _now()
-    session = Session(
+    new_session = functools.partial(
+        Session,
         fn,
         early=timeouts == "early",
         max_steps=max_steps or MOST_STEPS,
@@ -107,33 +116,106 @@ def explore(
         memory=watched(memory, include, root, fn),
         races=races if memory else "off",
     )
-    search = Search(
-        session,
-        found,
-        plan,
-        anew,
-        max_executions=max_executions,
-        max_seconds=max_seconds,
-        progress=progress,
-        looks_for_races=races == "report" and memory,
-    )
-    with session, _with_a_guess(session):
-        outcome = search.run(before, measure=max_steps is None)
-        session.looks_for_races = False
-        found.races = list(session.race_watch.races.values())
-        found.lock_orders = list(session.race_watch.inversions.values())
-        if outcome is not None:
-            found.strategy = search.finder(before)
-            _repeat.confirm(session, outcome)
-            if shrinking and not getattr(outcome.exception, "without_steps", False):
-                outcome, found.shrinking = shrink(session, outcome)
-            found.failure = _repeat.explain(session, outcome, replay_command)
-        found.seconds = _now() - began
+    own, share = _divided(max_executions, workers)
+    new_search = functools.partial(Search, max_seconds=max_seconds, measures=max_steps is None)
+    search_beside = functools.partial(_search_beside, new_session, new_search, others_plan, share)
+    # Before the session: each fork has its own, and no kernel thread but the one that has forked.
+    with Workers(workers - 1, search_beside) as others:
+        session = new_session()
+        search = new_search(
+            session,
+            found,
+            plan,
+            anew,
+            max_executions=own,
+            progress=progress,
+            looks_for_races=races == "report" and memory,
+            stops=others.have_news,
+        )
+        with session, _with_a_guess(session):
+            outcome = _first_failure(session, search, before, others, found)
+            found.races = list(session.race_watch.races.values())
+            found.lock_orders = list(session.race_watch.inversions.values())
+            if outcome is not None:
+                if shrinking and not getattr(outcome.exception, "without_steps", False):
+                    outcome, found.shrinking = shrink(session, outcome)
+                found.failure = _repeat.explain(session, outcome, replay_command)
+            found.seconds = _now() - began
     found.exhausted = found.failure is None and _coverage.is_exhausted(session, search.plan)
     found.coverage = _coverage.sentence(session, search.plan, found)
     if store is not None:
         _remember(store, name, kept, found)
+    if workers > 1:
+        found.coverage += _coverage.beside(others.executions, others.count)
+        found.executions += others.executions
     return found
+
+
+def _first_failure(
+    session: Session, search: Search, before: Sequence[str], others: Workers, found: Exploration
+) -> Outcome | None:
+    """How the first execution fails that does, here or in another process; None if all that were made have passed."""
+    outcome = search.run(before)
+    session.looks_for_races = False
+    if outcome is not None:
+        found.strategy = search.finder(before)
+        _repeat.confirm(session, outcome)
+        return outcome
+    if _coverage.is_exhausted(session, search.plan):
+        return None
+    finding = others.wait()
+    if finding is None:
+        return None
+    found.strategy = finding.strategy
+    return _repeat.fails_again(session, finding.trace)
+
+
+def _search_beside(
+    new_session: Callable[[], Session],
+    new_search: Callable[..., Search],
+    new_plan: Callable[[int], Strategy],
+    executions: int | None,
+    number: int,
+    tell: Callable[[int], None],
+) -> Finding | None:
+    """What another process does to search beside the one that explores; see `Workers`."""
+    session = new_session()
+    anew = functools.partial(new_plan, number)
+    found = Exploration("")
+    search = new_search(
+        session,
+        found,
+        anew(),
+        anew,
+        max_executions=executions,
+        progress=lambda found: tell(found.executions),
+        looks_for_races=False,
+    )
+    with session, _with_a_guess(session):
+        outcome = search.run(())
+        tell(found.executions)
+        if outcome is None:
+            return None
+        return Finding(traces.encode(session.named(outcome.decisions)), search.finder(()))
+
+
+def _divided(executions: int | None, workers: int) -> tuple[int | None, int | None]:
+    """How many of so many executions are for this process, and for each of the others."""
+    if executions is None:
+        return None, None
+    share = executions // workers
+    return executions - (workers - 1) * share, share
+
+
+def _plan_beside(strategy: str | Strategy, seed: int, workers: int) -> Callable[[int], Strategy]:
+    """What makes the strategy of another process, by its number."""
+    if isinstance(strategy, Strategy):
+        if workers > 1:
+            raise TypeError("a Strategy object can't be divided among workers: say its name, or leave workers at 1")
+        return lambda _number: strategy
+    if workers > 1:
+        beside(strategy, seed, 1)
+    return functools.partial(beside, strategy, seed)
 
 
 def _plan(

@@ -38,6 +38,7 @@ __all__ = [
     "RandomWalk",
     "Replay",
     "RoundRobin",
+    "beside",
     "by_name",
 ]
 
@@ -49,8 +50,11 @@ def _dpor(bound: int | None) -> Strategy:
 def _auto(seed: int, bound: int | None, memory: bool) -> Strategy:
     # To reduce is sound only where all that threads share is seen.
     main: Strategy = _dpor(bound) if memory else DepthFirst(bound)
-    samplers: list[Strategy] = [PCT(2, seed), POS(seed), PCT(3, seed), SURW(seed), RandomWalk(seed)]
-    return Portfolio([RoundRobin(), main, *samplers])
+    return Portfolio([RoundRobin(), main, *_samplers(seed)])
+
+
+def _samplers(seed: int) -> list[Strategy]:
+    return [PCT(2, seed), POS(seed), PCT(3, seed), SURW(seed), RandomWalk(seed)]
 
 
 # What makes a strategy, from a seed, a bound on preemptions, and whether memory is watched, by the names users give.
@@ -67,6 +71,7 @@ BY_NAME: dict[str, Callable[[int, int | None, bool], Strategy]] = {
 
 
 _BOUNDED = ("auto", "dfs", "dpor")
+_DRAWN = ("pct", "pos", "random", "surw")
 
 
 def by_name(name: str, seed: int, bound: int | None = None, memory: bool = False) -> Strategy:
@@ -76,3 +81,18 @@ def by_name(name: str, seed: int, bound: int | None = None, memory: bool = False
     if bound is not None and name not in _BOUNDED:
         raise ValueError(f"{name!r} knows no bound on preemptions; {', '.join(map(repr, _BOUNDED))} do")
     return BY_NAME[name](seed, bound, memory)
+
+
+def beside(name: str, seed: int, number: int) -> Strategy:
+    """For the process of that number, from 1 on, of several that search beside the first: a strategy that draws.
+
+    The same as the first one has, with another seed. Beside "auto", which enumerates too, each takes another one
+    of those that "auto" draws by. ValueError for a strategy that goes on from what it has seen, and can't be divided.
+    """
+    if name == "auto":
+        samplers = _samplers(seed + number)
+        return samplers[(number - 1) % len(samplers)]
+    if name not in _DRAWN:
+        able = ", ".join(map(repr, ("auto", *_DRAWN)))
+        raise ValueError(f"{name!r} goes on from what it has seen, and can't be divided among processes; {able} can")
+    return BY_NAME[name](seed + number, None, False)
