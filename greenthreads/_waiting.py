@@ -17,6 +17,8 @@ up, nor for sockets with boundaries between messages, which Unix sockets have ar
 from __future__ import annotations
 
 import _socket
+import errno
+import os
 import socket as _standard
 import sys
 from typing import TYPE_CHECKING, Any
@@ -67,6 +69,9 @@ class WaitingSocket(_standard.socket):
     __slots__ = ("_may_block", "_streak", "_stream", "_timeout", "_watch")
 
     _timeout: float | None
+    # Of the standard class: whether it was closed, and how many files made of it are open and keep it.
+    _closed: bool
+    _io_refs: int
     # Whether the descriptor blocks while there is no timeout: see the top of the file.
     _may_block: bool
     # Whether each call can say that it is not to wait.
@@ -103,9 +108,14 @@ class WaitingSocket(_standard.socket):
             return deadline
         record = self._watch
         if record.ready is not ready:
-            fd = self.fileno()
             # Registered now, it is reported as it is now.
-            self._watch = record = watch(me, fd)
+            record = watch(me, self.fileno())
+            # Another kernel thread may have begun to close it, and has woken all who were registered; the number may
+            # even be of another file by now. It says that it closes before it looks who waits; we look after we stand
+            # there to be found.
+            if self._closed and self._io_refs <= 0:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            self._watch = record
         self._streak = STREAK
         if not record.wait(me, record.readers if side == READ else record.writers, deadline):
             raise TimeoutError("timed out")

@@ -11,6 +11,7 @@ What the poller leans on, and where the two differ:
 - A file on a disk is readable while there is something behind its position: never, at its end.
 - Without room for events, what is wrong with a change is raised.
 - A child of a fork does not inherit it: the number is free there, and closing it is EBADF.
+- Another kernel thread may close a number at any moment, also while events are collected: then it has none any more.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class kqueue:
         file = _file_behind(fd) if flags & EV_ADD else None
         before = self._knotes.get(knote)
         if file is None:
-            if before is None or not self._is_there(knote):
+            if before is None or self._file_of(knote) is None:
                 raise _error(errno.ENOENT)
             del self._knotes[knote]
             _forget(epoll, fd)
@@ -122,17 +123,18 @@ class kqueue:
         except FileExistsError:
             epoll.modify(fd, bits)
 
-    def _is_there(self, knote: tuple[int, int]) -> bool:
-        """Whether its number still has the file that it was about; if not, it went when that was closed."""
+    def _file_of(self, knote: tuple[int, int]) -> tuple[int, int, int] | None:
+        """The file that it is about, if its number still has it; if not, it went when that was closed."""
         fd, filter = knote
         try:
-            if self._knotes.get(knote) == _file_behind(fd):
-                return True
+            file = _file_behind(fd)
+            if self._knotes.get(knote) == file:
+                return file
         except OSError:
             pass
         self._knotes.pop(knote, None)
         _forget(self._epolls[filter], fd)
-        return False
+        return None
 
     def _collect(self, most: int) -> list[kevent]:
         found = []
@@ -140,7 +142,9 @@ class kqueue:
             if most <= len(found):
                 break
             for fd, bits in epoll.poll(0, most - len(found)):
-                if not self._is_there((fd, filter)) or _is_unconnected(fd, bits):
+                file = self._file_of((fd, filter))
+                # What is asked of the number from here on it may have lost.
+                if file is None or _is_unconnected(fd, file, bits):
                     continue
                 hung = select.EPOLLHUP | select.EPOLLERR | (select.EPOLLRDHUP if filter == FILTER_READ else 0)
                 found.append(kevent(fd, filter, EV_CLEAR | (EV_EOF if bits & hung else 0)))
@@ -154,9 +158,12 @@ def _forget(epoll: Any, fd: int) -> None:
         pass  # Closed, or never registered: a file on a disk.
 
 
-def _is_unconnected(fd: int, bits: int) -> bool:
-    """Whether it is a stream socket before its connection, or while it listens: epoll calls that hung up."""
-    if not bits & select.EPOLLHUP or bits & select.EPOLLERR or not stat.S_ISSOCK(os.fstat(fd).st_mode):
+def _is_unconnected(fd: int, file: tuple[int, int, int], bits: int) -> bool:
+    """Whether it is a stream socket before its connection, or while it listens: epoll calls that hung up.
+
+    So is one that is closed by now: it is not to be reported either.
+    """
+    if not bits & select.EPOLLHUP or bits & select.EPOLLERR or not stat.S_ISSOCK(file[2]):
         return False
     poll = select.poll()
     poll.register(fd, select.POLLIN | select.POLLRDHUP)

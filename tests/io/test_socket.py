@@ -17,7 +17,7 @@ import pytest
 
 import greenthreads
 import scheduler.kernel
-from greenthreads import Thread, _resolving, run_scheduler, socket, yield_now
+from greenthreads import Thread, _resolving, _waiting, run_in_kernel_thread, run_scheduler, socket, yield_now
 from greenthreads.carriers import Kind
 from scheduler import poller
 
@@ -508,6 +508,70 @@ def test_a_number_used_again_right_away() -> None:
 
     run_scheduler(main)
     assert record == [errno.EBADF, b"new"]
+
+
+def test_closed_by_another_kernel_thread_while_a_thread_begins_to_wait(
+    monkeypatch: pytest.MonkeyPatch, until: Any, waits: Any
+) -> None:
+    """It comes too late to be among those that the closing wakes, and must be told all the same."""
+    record: list[object] = []
+    may_read = threading.Event()
+    real = poller.closing
+
+    def main() -> None:
+        a, b = socket.socketpair()
+
+        def read() -> None:
+            run_in_kernel_thread(may_read.wait)
+            try:
+                record.append(a.recv(1))
+            except OSError as error:
+                record.append(error.errno)
+
+        def closing(fd: int) -> None:
+            real(fd)
+            may_read.set()
+            until(lambda: record or (waits(reader) and isinstance(reader._task.wait, poller.Descriptor)))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "closing", closing)
+            reader = Thread(target=read)
+            reader.start()
+            closer = Thread(target=a.close, kind="kernel")
+            closer.start()
+            closer.join()
+        reader.join()
+        b.close()
+
+    run_scheduler(main)
+    assert record == [errno.EBADF]
+
+
+def test_a_number_used_again_before_a_thread_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looked at the number of a socket before another kernel thread closed it does not wait for what has it now."""
+    real = poller.watch
+
+    def main() -> None:
+        a, b = socket.socketpair()
+        taken: list[int] = []
+
+        def watch(me: Any, fd: int) -> Any:
+            closer = threading.Thread(target=a.close)
+            closer.start()
+            closer.join()
+            taken.extend(os.pipe())
+            assert fd in taken
+            return real(me, fd)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_waiting, "watch", watch)
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                a.recv(1)
+        for fd in taken:
+            os.close(fd)
+        b.close()
+
+    run_scheduler(main)
 
 
 def test_exceptions_of_a_closed_socket(in_thread: InThread) -> None:
